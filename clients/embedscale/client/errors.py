@@ -1,0 +1,114 @@
+"""What a failed call raises: the inverse of the servers' table of statuses.
+
+ClientError
+├── InvalidArgument      a field is wrong: `field` names it
+├── NotFound             no such model, evaluation or data set
+├── FailedPrecondition   the server cannot do it as it is set up
+├── PermissionDenied, Unauthenticated
+├── ResourceExhausted    overload or rate limit: `retry_after` says when to come back
+├── Unavailable          not reachable, starting or draining
+├── DeadlineExceeded
+├── Cancelled
+└── Internal             the message has an incident id that the server's log also has
+"""
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+
+class ClientError(Exception):
+    """A call failed. `reason` is a name of the wire's ErrorReason, or empty if the call never reached a server."""
+
+    def __init__(self, message: str, *, reason: str = "", field: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.field = field
+        self.retry_after = retry_after
+
+
+class InvalidArgument(ClientError):
+    """A field of the request has a value that is not allowed; `field` names it."""
+
+
+class NotFound(ClientError):
+    """What the request names does not exist."""
+
+
+class FailedPrecondition(ClientError):
+    """The server cannot do this as it is set up."""
+
+
+class PermissionDenied(ClientError):
+    """The caller may not do this."""
+
+
+class Unauthenticated(ClientError):
+    """The caller's token is missing or wrong."""
+
+
+class ResourceExhausted(ClientError):
+    """Too much work or too many calls; `retry_after` is the advised pause in seconds."""
+
+
+class Unavailable(ClientError):
+    """No server could take the call."""
+
+
+class DeadlineExceeded(ClientError):
+    """The time for the call ran out."""
+
+
+class Cancelled(ClientError):
+    """The call was cancelled."""
+
+
+class Internal(ClientError):
+    """The server failed in an unforeseen way."""
+
+
+BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.UNIMPLEMENTED: FailedPrecondition,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Cancelled,
+}
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
+    """Turn what grpc raised into an error of the tree."""
+    kind = BY_CODE.get(error.code(), Internal)
+    reason, field, retry_after = "", "", None
+    for detail in _details(error):
+        if isinstance(detail, ErrorInfo):
+            reason = detail.reason
+        elif isinstance(detail, BadRequest) and detail.field_violations:
+            field = detail.field_violations[0].field
+        elif isinstance(detail, RetryInfo):
+            retry_after = detail.retry_delay.ToTimedelta().total_seconds()
+    message = error.details() or error.code().name
+    if kind is Unavailable and not reason:
+        message = f"no server answers at {address}"
+    return kind(message, reason=reason, field=field, retry_after=retry_after)
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[ErrorInfo | BadRequest | RetryInfo]:
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        return []
+    unpacked: list[ErrorInfo | BadRequest | RetryInfo] = []
+    for packed in status.details if status else ():
+        for kind in (ErrorInfo, BadRequest, RetryInfo):
+            message = kind()
+            if packed.Unpack(message):
+                unpacked.append(message)
+    return unpacked

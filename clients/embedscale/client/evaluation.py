@@ -1,0 +1,129 @@
+"""Running evaluations from Python."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from embedscale.client.channel import Channel
+from embedscale.client.errors import Unavailable
+from embedscale.v1 import evaluation_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+
+if TYPE_CHECKING:
+    from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
+
+CALL_SECONDS = 30.0
+RECONNECTS = 10
+RECONNECT_SECONDS = 0.5
+
+ENDED = (pb.EVALUATION_STATE_SUCCEEDED, pb.EVALUATION_STATE_FAILED, pb.EVALUATION_STATE_CANCELLED)
+"""States after which nothing more happens."""
+
+
+class AsyncEvaluationClient:
+    """Talks to an evaluator at `host:port`, or to all replicas behind `dns:///name:port`."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = Channel(address)
+        self._stub: EvaluationServiceAsyncStub = EvaluationServiceStub(self._channel.grpc)
+
+    async def create(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        cutoffs: Sequence[int] = (5,),
+        dimensions: int = 0,
+        truncation: str = "end",
+        request_id: str | None = None,
+    ) -> pb.Evaluation:
+        """Start an evaluation. A call that is repeated with the same `request_id` starts nothing new."""
+        spec = pb.EvaluationSpec(
+            model=model,
+            dataset=dataset,
+            cutoffs=cutoffs,
+            dimensions=dimensions,
+            truncation=wire.Truncation.Value(f"TRUNCATION_{truncation.upper()}"),
+        )
+        request = pb.CreateEvaluationRequest(spec=spec, request_id=request_id or uuid.uuid4().hex)
+        response = await self._channel.call(self._stub.CreateEvaluation(request, timeout=CALL_SECONDS))
+        return response.evaluation
+
+    async def watch(self, name: str, after_sequence: int = 0) -> AsyncIterator[pb.EvaluationEvent]:
+        """Yield events until the evaluation has ended; a lost connection is taken up where it broke."""
+        failures = 0
+        while True:
+            request = pb.WatchEvaluationRequest(name=name, after_sequence=after_sequence)
+            try:
+                async for response in self._channel.stream(self._stub.WatchEvaluation(request)):
+                    after_sequence, failures = response.event.sequence, 0
+                    yield response.event
+            except Unavailable:
+                failures += 1
+                if failures > RECONNECTS:
+                    raise
+                await asyncio.sleep(RECONNECT_SECONDS)
+            else:
+                return
+
+    async def get(self, name: str) -> pb.Evaluation:
+        """Return an evaluation as it stands. Raises NotFound."""
+        request = pb.GetEvaluationRequest(name=name)
+        return (await self._channel.call(self._stub.GetEvaluation(request, timeout=CALL_SECONDS))).evaluation
+
+    async def list(self) -> AsyncIterator[pb.Evaluation]:
+        """Yield all evaluations, the newest first."""
+        token = ""
+        while True:
+            request = pb.ListEvaluationsRequest(page_token=token)
+            page = await self._channel.call(self._stub.ListEvaluations(request, timeout=CALL_SECONDS))
+            for evaluation in page.evaluations:
+                yield evaluation
+            if not (token := page.next_page_token):
+                return
+
+    async def cancel(self, name: str) -> pb.Evaluation:
+        """Stop an evaluation. Raises NotFound."""
+        request = pb.CancelEvaluationRequest(name=name)
+        return (await self._channel.call(self._stub.CancelEvaluation(request, timeout=CALL_SECONDS))).evaluation
+
+    async def delete(self, name: str) -> None:
+        """Forget an evaluation. Raises NotFound."""
+        request = pb.DeleteEvaluationRequest(name=name)
+        await self._channel.call(self._stub.DeleteEvaluation(request, timeout=CALL_SECONDS))
+
+    async def query_results(self, name: str) -> AsyncIterator[pb.QueryResult]:
+        """Yield what was retrieved for each query, in the data set's order."""
+        token = ""
+        while True:
+            request = pb.ListQueryResultsRequest(name=name, page_token=token)
+            page = await self._channel.call(self._stub.ListQueryResults(request, timeout=CALL_SECONDS))
+            for result in page.results:
+                yield result
+            if not (token := page.next_page_token):
+                return
+
+    async def datasets(self) -> Sequence[pb.Dataset]:
+        """List the data sets that the evaluator knows by name."""
+        response = await self._channel.call(self._stub.ListDatasets(pb.ListDatasetsRequest(), timeout=CALL_SECONDS))
+        return response.datasets
+
+    async def dataset(self, uri: str) -> pb.Dataset:
+        """Read, check and describe a data set. Raises NotFound, InvalidArgument or PermissionDenied."""
+        request = pb.GetDatasetRequest(uri=uri)
+        return (await self._channel.call(self._stub.GetDataset(request, timeout=CALL_SECONDS))).dataset
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

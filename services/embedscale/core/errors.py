@@ -1,0 +1,119 @@
+"""The one tree of errors that services raise; `servicekit.status` is the only place that knows their status codes.
+
+EmbedscaleError
+├── NotFound: ModelNotFound, EvaluationNotFound, DatasetNotFound
+├── InvalidField: InputTooLong
+├── DatasetInvalid, DatasetForbidden
+├── Retryable: Overloaded, UpstreamRateLimited
+├── UpstreamUnavailable, UpstreamRefusedKey, UpstreamChanged, UpstreamRejected
+├── ModelStarting, ModelFailed
+├── DeadlineExceeded
+├── NonFiniteEmbedding
+└── NotComparable
+"""
+
+
+class EmbedscaleError(Exception):
+    """A failure that the caller may see: its text is shown, so it holds no secret and no foreign text."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class NotFound(EmbedscaleError):
+    """What the request names does not exist."""
+
+
+class ModelNotFound(NotFound):
+    """No model of that name is served here."""
+
+
+class EvaluationNotFound(NotFound):
+    """No evaluation of that name is known."""
+
+
+class DatasetNotFound(NotFound):
+    """The data set does not exist or cannot be reached."""
+
+
+class InvalidField(EmbedscaleError):
+    """A field of the request has a value that is not allowed."""
+
+
+class InputTooLong(InvalidField):
+    """Text `position` of the request has `tokens` tokens where the model takes `limit`, and truncation is ERROR."""
+
+    def __init__(self, position: int, tokens: int | None, limit: int) -> None:
+        counted = f"{tokens} tokens" if tokens is not None else "more tokens"
+        super().__init__(
+            f"inputs[{position}].text has {counted} and the model takes {limit}: "
+            "shorten it, or ask for truncation END or WINDOWS",
+            field=f"inputs[{position}].text",
+        )
+        self.position, self.tokens, self.limit = position, tokens, limit
+
+    def at(self, position: int) -> "InputTooLong":
+        """Return the same error for another place in the request."""
+        return InputTooLong(position, self.tokens, self.limit)
+
+
+class DatasetInvalid(EmbedscaleError):
+    """The data set was read and breaks its format."""
+
+
+class DatasetForbidden(EmbedscaleError):
+    """The data set is not where this server may read."""
+
+
+class Retryable(EmbedscaleError):
+    """The call may succeed later; `retry_after` is the advised pause in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.retry_after = retry_after
+
+
+class Overloaded(Retryable):
+    """More work is queued than the server takes."""
+
+
+class UpstreamRateLimited(Retryable):
+    """The upstream limits the rate and retries did not help."""
+
+
+class UpstreamUnavailable(EmbedscaleError):
+    """The upstream did not answer after retries."""
+
+
+class UpstreamRefusedKey(EmbedscaleError):
+    """The upstream refused this server's credentials."""
+
+
+class UpstreamChanged(EmbedscaleError):
+    """The upstream answered with something that is not the catalogued model's output."""
+
+
+class UpstreamRejected(EmbedscaleError):
+    """The upstream refused the request as it stands."""
+
+
+class ModelStarting(EmbedscaleError):
+    """The model is still being loaded, or its upstream has not been reached yet."""
+
+
+class ModelFailed(EmbedscaleError):
+    """The model could not be loaded."""
+
+
+class DeadlineExceeded(EmbedscaleError):
+    """The caller's deadline passed; the work was dropped."""
+
+
+class NonFiniteEmbedding(EmbedscaleError):
+    """The model produced NaN or infinity; the vector was neither returned nor cached."""
+
+
+class NotComparable(EmbedscaleError):
+    """The evaluations named cannot be compared with each other."""

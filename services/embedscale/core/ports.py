@@ -1,0 +1,89 @@
+"""What use cases need from the world. Concrete classes are named only in the `bootstrap` modules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedscale.core.dataset import Dataset
+from embedscale.core.embedding import (
+    EmbeddedTexts,
+    Embedding,
+    EngineBatch,
+    InputType,
+    Matrix,
+    ModelInfo,
+    PreparedText,
+    Truncation,
+)
+from embedscale.core.evaluation import EvaluationSpec
+
+
+class Engine(Protocol):
+    """Computes one model's vectors."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as it stands now."""
+
+    async def start(self) -> None:
+        """Load or reach the model and let it answer once; returns when it has, or has failed for good."""
+
+    async def close(self) -> None:
+        """Give back threads, memory and connections."""
+
+    def fingerprint(self, truncation: Truncation) -> str:
+        """Name of the vector space under a policy for long texts."""
+
+    def prepare(self, text: str, input_type: InputType) -> PreparedText:
+        """Apply the prompt."""
+
+    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+        """Return the full vectors; raises InputTooLong with the position in `texts` under ERROR."""
+
+    async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
+        """Tokens of each text before truncation, special tokens included."""
+
+
+class VectorCache(Protocol):
+    """Keeps full vectors by fingerprint and content. It never fails: what it cannot answer is a miss."""
+
+    async def get(self, fingerprint: str, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:
+        """Embedding i, or None, for text i."""
+
+    async def put(self, fingerprint: str, entries: Mapping[PreparedText, Embedding]) -> None:
+        """Keep the entries, if possible."""
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class TextEmbedder(Protocol):
+    """What the evaluator needs of embedding services."""
+
+    async def price(self, model: str) -> float:
+        """US dollars for a million tokens; raises ModelNotFound where no endpoint lists the model."""
+
+    async def embed(self, spec: EvaluationSpec, texts: Sequence[str], input_type: InputType) -> EmbeddedTexts:
+        """Vectors of texts with the model, dimensions and truncation that are evaluated."""
+
+
+class DatasetSource(Protocol):
+    """Finds data sets by URI."""
+
+    async def load(self, uri: str) -> Dataset:
+        """Read and check; raises DatasetNotFound, DatasetForbidden or DatasetInvalid."""
+
+    def known(self) -> Sequence[str]:
+        """URIs of the data sets that need no path."""
+
+
+class VectorIndex(Protocol):
+    """Finds the nearest vectors by inner product."""
+
+    def add(self, vectors: Matrix) -> None:
+        """Append rows; the first row added has number 0."""
+
+    def search(self, queries: Matrix, depth: int) -> tuple[Matrix, NDArray[np.int64]]:
+        """Scores and row numbers, each of shape (n, min(depth, rows)), the best first."""

@@ -1,0 +1,31 @@
+"""Names the embedder's concrete classes."""
+
+import torch
+
+from embedscale.embedder.engine import TorchEngine
+from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.bootstrap import build_application
+from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
+from embedscale.servicekit.lifecycle import Application
+
+
+def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
+    """Build the application. Raises CatalogError if a wanted model is not a local one of the catalog."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = best_device() if settings.device == "auto" else settings.device
+    budget = settings.token_budget or (1024 if device == "cpu" else 16384)
+    local = {name: model for name, model in catalog.models.items() if isinstance(model, LocalModel)}
+    unknown = [name for name in settings.models if name not in local]
+    if unknown:
+        raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {', '.join(sorted(local))}")
+    names = settings.models or sorted(local)
+    engines = [TorchEngine(name, local[name], device=device, token_budget=budget) for name in names]
+    return build_application(engines, settings)
+
+
+def best_device() -> str:
+    """Name the fastest kind of device that torch finds."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

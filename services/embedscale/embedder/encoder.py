@@ -1,0 +1,109 @@
+"""Computes vectors with torch: batches by length, encode, pool, normalise."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModel
+
+from embedscale.core.embedding import Embedding, Matrix, Truncation
+from embedscale.core.errors import InputTooLong
+from embedscale.embedder.pooling import POOLINGS
+from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
+from embedscale.embedding.catalog import LocalModel
+from embedscale.embedding.vectors import l2_normalized
+
+
+class Encoder:
+    """A loaded model. Not thread-safe: one thread at a time calls it."""
+
+    def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int) -> None:
+        dtype = getattr(torch, model.dtype)
+        loaded: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+        self._network = loaded.to(device).eval()
+        self._tokenizer = Tokenizer(folder)
+        self._model = model
+        self._device = device
+        self._token_budget = token_budget
+        self._pool = POOLINGS[model.pooling]
+        self.dimensions = int(loaded.config.hidden_size)
+        self.parameters = sum(weight.numel() for weight in loaded.parameters())
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before truncation, special tokens included."""
+        return [text.token_count for text in self._tokenizer.tokenize(texts)]
+
+    def encode(self, texts: Sequence[str], truncation: Truncation) -> tuple[list[Embedding], int]:
+        """Vectors of the texts in their order, and the tokens computed. Raises InputTooLong under ERROR."""
+        tokenized = self._tokenizer.tokenize(texts)
+        self._refuse_too_long(tokenized, truncation)
+        windows = [self._windows(text, truncation) for text in tokenized]
+        flat = [ids for group in windows for ids in group]
+        owners = np.repeat(np.arange(len(texts)), [len(group) for group in windows])
+        weights = [max(len(ids) - self._tokenizer.special_count, 1) for ids in flat]
+        vectors = _weighted_means(self._pooled(flat), weights, owners, len(texts))
+        if self._model.normalize:
+            vectors = l2_normalized(vectors)
+        embeddings = [
+            Embedding(vector, text.token_count, self._is_cut(text, truncation))
+            for vector, text in zip(vectors, tokenized, strict=True)
+        ]
+        return embeddings, sum(map(len, flat))
+
+    def _refuse_too_long(self, texts: Sequence[TokenizedText], truncation: Truncation) -> None:
+        for position, text in enumerate(texts):
+            if truncation is Truncation.ERROR and text.token_count > self._model.max_tokens:
+                raise InputTooLong(position, text.token_count, self._model.max_tokens)
+
+    def _windows(self, text: TokenizedText, truncation: Truncation) -> list[list[int]]:
+        windows = self._tokenizer.windows(text, self._model.max_tokens)
+        return windows if truncation is Truncation.WINDOWS else windows[:1]
+
+    def _is_cut(self, text: TokenizedText, truncation: Truncation) -> bool:
+        return truncation is Truncation.END and text.token_count > self._model.max_tokens
+
+    def _pooled(self, sequences: Sequence[list[int]]) -> Matrix:
+        pooled = np.empty((len(sequences), self.dimensions), np.float32)
+        for rows in length_batches([len(ids) for ids in sequences], self._token_budget):
+            pooled[rows] = self._forward([sequences[row] for row in rows]).float().cpu().numpy()
+        return pooled
+
+    @torch.inference_mode()
+    def _forward(self, sequences: Sequence[list[int]]) -> Tensor:
+        width = max(map(len, sequences))
+        ids = torch.full((len(sequences), width), self._tokenizer.pad_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+            mask[row, : len(sequence)] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self._pool(hidden, mask)
+
+
+def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Group row numbers by length so that no batch, padded, has more tokens than the budget (one row always fits)."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _weighted_means(pooled: Matrix, weights: Sequence[int], owners: NDArray[np.intp], count: int) -> Matrix:
+    """Mean of each owner's rows, weighted by the tokens of their text; owners with one row keep it as it is."""
+    if len(pooled) == count:
+        return pooled
+    column = np.asarray(weights, np.float32)[:, None]
+    sums = np.zeros((count, pooled.shape[1]), np.float32)
+    totals = np.zeros((count, 1), np.float32)
+    np.add.at(sums, owners, pooled * column)
+    np.add.at(totals, owners, column)
+    return sums / totals

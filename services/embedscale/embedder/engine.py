@@ -1,0 +1,116 @@
+"""The engine port over an `Encoder`: loads it, keeps it on a thread of its own, never blocks the event loop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from embedscale.core.embedding import EngineBatch, InputType, ModelInfo, ModelState, PreparedText, Truncation
+from embedscale.core.fingerprint import fingerprint
+from embedscale.embedder.encoder import Encoder
+from embedscale.embedder.weights import WeightsError, file_digests, locate
+from embedscale.embedding.catalog import LocalModel
+
+log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+
+class TorchEngine:
+    """One local model."""
+
+    def __init__(self, name: str, model: LocalModel, *, device: str, token_budget: int) -> None:
+        self._model = model
+        self._device = device
+        self._token_budget = token_budget
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._info = _described(name, model)
+        self._space: dict[str, object] = {}
+
+    @property
+    def info(self) -> ModelInfo:
+        """See `Engine`."""
+        return self._info
+
+    async def start(self) -> None:
+        """See `Engine`. A failure is kept in `info`."""
+        try:
+            self._encoder = await self._on_thread(self._load)
+        except Exception as error:
+            log.exception("model %s could not be loaded", self._info.name)
+            reason = str(error) if isinstance(error, WeightsError) else type(error).__name__
+            self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
+            return
+        self._info = replace(
+            self._info,
+            state=ModelState.READY,
+            dimensions=self._encoder.dimensions,
+            supported_dimensions=(*self._model.matryoshka, self._encoder.dimensions),
+            parameters=self._encoder.parameters,
+            fingerprint=self.fingerprint(Truncation.END),
+        )
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def fingerprint(self, truncation: Truncation) -> str:
+        """See `Engine`: ERROR and END share a space, for a vector that END returns uncut is the one of ERROR."""
+        return fingerprint({**self._space, "long_text": "windows" if truncation is Truncation.WINDOWS else "end"})
+
+    def prepare(self, text: str, input_type: InputType) -> PreparedText:
+        """See `Engine`."""
+        prompts = self._model.prompts
+        prompt = prompts.query if input_type is InputType.QUERY else prompts.document
+        return PreparedText(prompt + text)
+
+    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+        """See `Engine`."""
+        return await self._on_thread(lambda: self._embed([text.prompted for text in texts], truncation))
+
+    async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
+        """See `Engine`."""
+        return await self._on_thread(lambda: self._encoder.token_counts([text.prompted for text in texts]))
+
+    def _load(self) -> Encoder:
+        folder = locate(self._model.source)
+        digests = file_digests(folder, self._model.sha256)
+        encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget)
+        encoder.encode(["ready"], Truncation.END)
+        settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
+        self._space = {"engine": "torch", "files": digests, **settings}
+        return encoder
+
+    def _embed(self, texts: Sequence[str], truncation: Truncation) -> EngineBatch:
+        started = time.perf_counter()
+        embeddings, tokens = self._encoder.encode(texts, truncation)
+        return EngineBatch(embeddings, tokens, time.perf_counter() - started)
+
+    async def _on_thread(self, work: Callable[[], ResultT]) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+_SPACE_FIELDS = ("pooling", "normalize", "max_tokens", "dtype", "prompts")
+
+
+def _described(name: str, model: LocalModel) -> ModelInfo:
+    source = model.source
+    modes = (Truncation.ERROR, Truncation.END, *([Truncation.WINDOWS] if model.pooling == "mean" else []))
+    return ModelInfo(
+        name=name,
+        engine=model.engine,
+        source=source.hub or f"{source.package or ''}:{source.folder}".removeprefix(":"),
+        state=ModelState.LOADING,
+        revision=source.revision or next(iter(model.sha256.values()), ""),
+        max_tokens=model.max_tokens,
+        truncations=modes,
+        pooling=model.pooling,
+        normalized=model.normalize,
+        dtype=model.dtype,
+        license=model.license,
+        parameters=model.parameters,
+        requires_input_type=model.prompts.query != model.prompts.document,
+    )

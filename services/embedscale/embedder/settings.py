@@ -1,0 +1,16 @@
+"""Settings of the embedder."""
+
+from pydantic import Field
+
+from embedscale.embedding.settings import EmbeddingServerSettings
+
+
+class EmbedderSettings(EmbeddingServerSettings):
+    """What only local models need."""
+
+    device: str = "auto"
+    """Where models run: "cpu", "cuda", "mps", or "auto" for the best there is."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that torch computes with; all cores by default."""
+    token_budget: int | None = Field(default=None, ge=1)
+    """Padded tokens in one batch; 1024 on a CPU, where small batches stay in its caches, and 16384 elsewhere."""

@@ -1,0 +1,54 @@
+"""From texts to token ids that fit the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """Token ids of a text without the special tokens, and the count with them."""
+
+    content: list[int]
+    token_count: int
+
+
+class Tokenizer:
+    """The model's own tokenizer, without truncation and padding: those are decided here and in the encoder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        self.pad_id: int = self._tokenizer.pad_token_id or 0
+        self._prefix, self._suffix = self._special_tokens()
+        self.special_count = len(self._prefix) + len(self._suffix)
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Token ids of each text."""
+        return [TokenizedText(ids, len(ids) + self.special_count) for ids in self._ids(list(texts), special=False)]
+
+    def windows(self, text: TokenizedText, max_tokens: int) -> list[list[int]]:
+        """Split into consecutive windows of at most `max_tokens` ids each, special tokens around every one."""
+        room = max(max_tokens - self.special_count, 1)
+        starts = range(0, max(len(text.content), 1), room)
+        return [[*self._prefix, *text.content[start : start + room], *self._suffix] for start in starts]
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        (plain,), (marked,) = self._ids(["a"], special=False), self._ids(["a"], special=True)
+        start = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
+        return marked[:start], marked[start + len(plain) :]
+
+    def _ids(self, texts: list[str], *, special: bool) -> list[list[int]]:
+        encoded = self._tokenizer(
+            texts,
+            add_special_tokens=special,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids

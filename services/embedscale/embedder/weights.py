@@ -1,0 +1,63 @@
+"""Finds a model's files and proves what they are."""
+
+import fnmatch
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from embedscale.embedding.catalog import LocalModel, Source
+
+_RELEVANT = ("*.safetensors", "*.json", "vocab.*", "merges.txt", "*.model")
+_HUB_PATTERNS = [*_RELEVANT, "*/config.json"]
+
+
+class WeightsError(Exception):
+    """The model's files are missing or not the catalogued ones; the text is fit for users."""
+
+
+def locate(source: Source) -> Path:
+    """Folder of the source's files, fetched from the hub if that is where they are. Raises WeightsError."""
+    if source.hub:
+        return _from_hub(source.hub, str(source.revision))
+    folder = source.folder or Path()
+    if source.package:
+        try:
+            folder = Path(str(resources.files(source.package))) / folder
+        except ModuleNotFoundError:
+            raise WeightsError(f"the package {source.package!r} is not installed") from None
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"there is no model in {folder}: config.json is missing")
+    return folder
+
+
+def _from_hub(repository: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_PATTERNS))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise WeightsError(f"{repository}@{revision} could not be fetched: {type(error).__name__}") from error
+
+
+def file_digests(folder: Path, expected: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each file that vectors depend on, by its path in the folder. Raises WeightsError on a mismatch."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and _is_relevant(path))
+    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    if not any(name.endswith(".safetensors") for name in digests):
+        raise WeightsError(f"there are no safetensors weights in {folder}, and no other format is loaded")
+    for name, digest in expected.items():
+        if digests.get(name) != digest:
+            found = digests.get(name, "missing")
+            raise WeightsError(f"{name} in {folder} is not the catalogued file: sha256 {found}, expected {digest}")
+    return digests
+
+
+def _is_relevant(path: Path) -> bool:
+    return any(fnmatch.fnmatch(path.name, pattern) for pattern in _RELEVANT)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,56 @@
+"""Puts an EmbeddingService together from engines and settings."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import grpc
+
+from embedscale.core.ports import Engine, VectorCache
+from embedscale.embedding.admission import Admission
+from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog
+from embedscale.embedding.redis_cache import NoCache, RedisVectorCache
+from embedscale.embedding.registry import ModelRegistry
+from embedscale.embedding.service import EmbeddingService
+from embedscale.embedding.servicer import SERVICE_NAME, EmbeddingServicer
+from embedscale.embedding.settings import EmbeddingServerSettings
+from embedscale.servicekit.lifecycle import Application, run
+from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, load_settings
+from embedscale.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
+
+SettingsT = TypeVar("SettingsT", bound=EmbeddingServerSettings)
+
+
+def serve(program: str, kind: type[SettingsT], build: Callable[[SettingsT, Catalog], Application]) -> None:
+    """Read settings and catalog, and run the server that `build` makes of them until it is told to stop."""
+    settings = load_settings(kind, program)
+    try:
+        catalog = load_catalog(settings.catalog)
+        run(lambda: build(settings, catalog), settings)
+    except CatalogError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(EXIT_BAD_SETTINGS) from None
+
+
+def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettings) -> Application:
+    """Wire engines, cache and limits into the application that a server runs."""
+    cache = _cache(settings)
+    registry = ModelRegistry(engines)
+    service = EmbeddingService(registry, cache, Admission(settings.max_queued_inputs), settings.max_inputs)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)  # type: ignore[no-untyped-call]
+
+    async def close() -> None:
+        await registry.close()
+        await cache.close()
+
+    return Application(SERVICE_NAME, register, registry.start, close)
+
+
+def _cache(settings: EmbeddingServerSettings) -> VectorCache:
+    if not settings.redis_url:
+        return NoCache()
+    return RedisVectorCache(
+        settings.redis_url, ttl_seconds=settings.cache_ttl_seconds, timeout_seconds=settings.redis_timeout_seconds
+    )

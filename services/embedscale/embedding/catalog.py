@@ -1,0 +1,145 @@
+"""The catalog: what each model is, where it comes from and how its vectors are made."""
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class CatalogError(Exception):
+    """The catalog has faults; the text lists all of them, a line each."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Prompts(_Entry):
+    """Prefixes that the model was trained with."""
+
+    query: str = ""
+    """Put before a query."""
+    document: str = ""
+    """Put before a document."""
+
+
+class PerInputType(_Entry):
+    """Upstream names where queries and documents go to different ones."""
+
+    query: str
+    """Name for queries."""
+    document: str
+    """Name for documents."""
+
+
+class Source(_Entry):
+    """Where weights come from: exactly one of a Python package, a folder, or a hub id with its pinned revision."""
+
+    package: str | None = None
+    """Python package that carries the files."""
+    folder: Path | None = None
+    """Folder of the files, inside the package where one is named."""
+    hub: str | None = None
+    """Hub id, such as "intfloat/multilingual-e5-large"."""
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """Commit of the hub repository."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Source":
+        if (self.hub is None) == (self.folder is None):
+            raise ValueError("name either a folder (inside a package, if one is named) or a hub id")
+        if self.hub and (self.package or not self.revision):
+            raise ValueError("a hub id needs a revision (40 hexadecimal digits) and no package")
+        return self
+
+
+class Model(_Entry):
+    """What local and remote models share."""
+
+    max_tokens: int = Field(ge=0)
+    """Tokens the model takes, prompt and special tokens included; 0 for no limit."""
+    normalize: bool = True
+    """Whether vectors have length 1."""
+    matryoshka: tuple[int, ...] = ()
+    """Shorter lengths that the vectors were trained to be cut to."""
+    license: str = ""
+    """SPDX identifier."""
+    parameters: int = Field(default=0, ge=0)
+    """Number of weights; 0 if unknown."""
+
+
+class LocalModel(Model):
+    """A model that the embedder computes."""
+
+    engine: Literal["torch"]
+    """What computes it."""
+    source: Source
+    """Where its files are."""
+    sha256: Mapping[str, Sha256] = {}
+    """Digests that files of the source must have, checked at load."""
+    pooling: Literal["mean", "cls", "last_token"]
+    """How token vectors become one."""
+    prompts: Prompts = Prompts()
+    """Prefixes by input type."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number format of the weights."""
+
+
+class RemoteModel(Model):
+    """A model behind an OpenAI-compatible upstream."""
+
+    engine: Literal["openai"]
+    """What computes it."""
+    upstream: str
+    """Name under which the proxy's settings give the upstream's base URL."""
+    upstream_model: str | PerInputType
+    """The upstream's name for it."""
+    dimensions: int = Field(ge=1)
+    """Length of its vectors; any other answer is refused."""
+    prompts: Prompts = Prompts()
+    """Prefixes by input type that the upstream does not add itself."""
+    revision: str = ""
+    """What pins the upstream's weights, where it has something of the kind; part of the fingerprint."""
+    price_per_million_tokens: float = Field(default=0.0, ge=0)
+    """US dollars."""
+
+
+CatalogEntry = Annotated[LocalModel | RemoteModel, Field(discriminator="engine")]
+
+
+class Catalog(_Entry):
+    """All models by name."""
+
+    models: Mapping[str, CatalogEntry]
+    """Name to model."""
+
+
+def load_catalog(extra: Path | None = None) -> Catalog:
+    """Read the shipped catalog and lay `extra` over it. Raises CatalogError with all faults."""
+    shipped = resources.files("embedscale.embedding").joinpath("models.yaml").read_text("utf-8")
+    models = _models(shipped, "models.yaml")
+    if extra:
+        try:
+            models |= _models(extra.read_text("utf-8"), str(extra))
+        except OSError as error:
+            raise CatalogError(f"{extra}: {error.strerror}") from None
+    try:
+        return Catalog.model_validate({"models": models})
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        raise CatalogError("\n".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)) from None
+
+
+def _models(text: str, name: str) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CatalogError(f"{name}: not YAML: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict):
+        raise CatalogError(f"{name}: must hold a mapping `models` of names to models")
+    return dict(content["models"])

@@ -1,0 +1,73 @@
+"""EmbeddingService on the wire: convert, await, convert."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from embedscale.core.errors import EmbedscaleError
+from embedscale.embedding.convert import to_command, to_input_type, to_model, to_response, to_texts
+from embedscale.embedding.service import EmbeddingService
+from embedscale.servicekit.status import to_wire
+from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import embedding_service_pb2_grpc as pb_grpc
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+_STREAM_WINDOW = 4
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
+    """See `embedding_service.proto`."""
+
+    def __init__(self, service: EmbeddingService) -> None:
+        self._service = service
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # type: ignore[override]  # noqa: ARG002
+        """Embed one batch."""
+        return to_response(request.model, await self._service.embed(to_command(request)))
+
+    async def EmbedStream(  # type: ignore[override]
+        self,
+        request_iterator: AsyncIterator[pb.EmbedStreamRequest],
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        """Embed batch after batch, a few at a time, answered in the order they came."""
+        running: deque[asyncio.Task[pb.EmbedStreamResponse]] = deque()
+        try:
+            async for request in request_iterator:
+                running.append(asyncio.create_task(self._embed_one(request)))
+                if len(running) >= _STREAM_WINDOW:
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:  # type: ignore[override]  # noqa: ARG002
+        """Count tokens without computing."""
+        input_type = to_input_type(request.input_type)
+        counts = await self._service.count_tokens(request.model, to_texts(request.inputs), input_type)
+        limit = self._service.models.find(request.model).info.max_tokens
+        return pb.CountTokensResponse(token_counts=counts, max_tokens=limit)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # type: ignore[override]  # noqa: ARG002
+        """List the models."""
+        models = [to_model(info, self._service.max_inputs) for info in self._service.models.models()]
+        return pb.ListModelsResponse(models=models)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # type: ignore[override]  # noqa: ARG002
+        """Describe one model."""
+        info = self._service.models.find(request.model).info
+        return pb.GetModelResponse(model=to_model(info, self._service.max_inputs))
+
+    async def _embed_one(self, request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+        try:
+            outcome = await self._service.embed(to_command(request.request))
+        except EmbedscaleError as error:
+            return pb.EmbedStreamResponse(batch_id=request.batch_id, error=to_wire(error))
+        return pb.EmbedStreamResponse(batch_id=request.batch_id, response=to_response(request.request.model, outcome))

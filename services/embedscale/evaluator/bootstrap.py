@@ -1,0 +1,30 @@
+"""Names the evaluator's concrete classes."""
+
+import grpc
+
+from embedscale.evaluator.embedding_client import ClientTextEmbedder
+from embedscale.evaluator.index import FlatIndex
+from embedscale.evaluator.jobs import EvaluationJobs
+from embedscale.evaluator.pipeline import Pipeline
+from embedscale.evaluator.servicer import SERVICE_NAME, EvaluationServicer
+from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.evaluator.sources import DatasetSources
+from embedscale.servicekit.lifecycle import Application
+from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServicer_to_server
+
+
+def build(settings: EvaluatorSettings) -> Application:
+    """Build the application."""
+    embedder = ClientTextEmbedder(settings.embedding_addresses)
+    datasets = DatasetSources(settings.dataset_roots, settings.dataset_hosts, settings.dataset_max_bytes)
+    pipeline = Pipeline(datasets, embedder, FlatIndex)
+    jobs = EvaluationJobs(pipeline, running=settings.running_evaluations, kept=settings.kept_evaluations)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_EvaluationServiceServicer_to_server(EvaluationServicer(jobs, datasets), server)
+
+    async def close() -> None:
+        await jobs.close()
+        await embedder.close()
+
+    return Application(SERVICE_NAME, register, close=close)

@@ -1,0 +1,174 @@
+"""Between the wire's messages and the domain's values."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from embedscale.core import evaluation as domain
+from embedscale.core.dataset import Dataset
+from embedscale.core.embedding import Truncation
+from embedscale.core.errors import EmbedscaleError, InvalidField
+from embedscale.servicekit.status import to_wire
+from embedscale.v1 import evaluation_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+
+MAX_CUTOFF = 1000
+MAX_REQUEST_ID = 128
+_DEFAULT_CUTOFFS = (5,)
+_NAME_PREFIX = "evaluations/"
+
+_STATES = {
+    domain.State.QUEUED: pb.EVALUATION_STATE_QUEUED,
+    domain.State.RUNNING: pb.EVALUATION_STATE_RUNNING,
+    domain.State.SUCCEEDED: pb.EVALUATION_STATE_SUCCEEDED,
+    domain.State.FAILED: pb.EVALUATION_STATE_FAILED,
+    domain.State.CANCELLED: pb.EVALUATION_STATE_CANCELLED,
+}
+_STAGES = {
+    domain.Stage.NONE: pb.EVALUATION_STAGE_UNSPECIFIED,
+    domain.Stage.READ_DATASET: pb.EVALUATION_STAGE_READ_DATASET,
+    domain.Stage.EMBED_CORPUS: pb.EVALUATION_STAGE_EMBED_CORPUS,
+    domain.Stage.SCORE_QUERIES: pb.EVALUATION_STAGE_SCORE_QUERIES,
+}
+_TRUNCATIONS = {
+    wire.TRUNCATION_UNSPECIFIED: Truncation.END,
+    wire.TRUNCATION_ERROR: Truncation.ERROR,
+    wire.TRUNCATION_END: Truncation.END,
+    wire.TRUNCATION_WINDOWS: Truncation.WINDOWS,
+}
+_WIRE_TRUNCATIONS = {domain_value: value for value, domain_value in _TRUNCATIONS.items() if value}
+
+
+def to_spec(spec: pb.EvaluationSpec) -> domain.EvaluationSpec:
+    """Read a specification. Raises InvalidField."""
+    for name in ("model", "dataset"):
+        if not getattr(spec, name):
+            raise InvalidField(f"spec.{name} is empty", field=f"spec.{name}")
+    cutoffs = tuple(sorted(set(spec.cutoffs))) or _DEFAULT_CUTOFFS
+    if not 1 <= cutoffs[0] <= cutoffs[-1] <= MAX_CUTOFF:
+        raise InvalidField(f"spec.cutoffs must be from 1 to {MAX_CUTOFF}", field="spec.cutoffs")
+    if spec.truncation not in _TRUNCATIONS:
+        raise InvalidField(f"spec.truncation has the unknown value {spec.truncation}", field="spec.truncation")
+    truncation = _TRUNCATIONS[spec.truncation]
+    return domain.EvaluationSpec(spec.model, spec.dataset, cutoffs, spec.dimensions, truncation)
+
+
+def to_id(name: str) -> str:
+    """Id in a resource name. Raises InvalidField."""
+    if not name.startswith(_NAME_PREFIX):
+        raise InvalidField(f"name must be like evaluations/ID, and is {name!r}", field="name")
+    return name.removeprefix(_NAME_PREFIX)
+
+
+def to_page(size: int, token: str, default: int, limit: int) -> slice:
+    """Read which rows a page request means. Raises InvalidField."""
+    if token and not (token.isascii() and token.isdigit()):
+        raise InvalidField("page_token is not one that this server gave", field="page_token")
+    start = int(token or 0)
+    return slice(start, start + min(size or default, limit))
+
+
+def next_token(page: slice, total: int) -> str:
+    """Token of the page after `page`; empty when there is none."""
+    return str(page.stop) if page.stop < total else ""
+
+
+def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
+    """Write an evaluation."""
+    spec = evaluation.spec
+    return pb.Evaluation(
+        name=_NAME_PREFIX + evaluation.id,
+        spec=pb.EvaluationSpec(
+            model=spec.model,
+            dataset=spec.dataset,
+            cutoffs=spec.cutoffs,
+            dimensions=spec.dimensions,
+            truncation=_WIRE_TRUNCATIONS[spec.truncation],
+        ),
+        state=_STATES[evaluation.state],
+        create_time=_timestamp(evaluation.created),
+        end_time=_timestamp(evaluation.ended) if evaluation.ended else None,
+        result=_result(evaluation.result) if evaluation.result else None,
+        error=_error(evaluation.error) if evaluation.error else None,
+    )
+
+
+def to_event(event: domain.Event) -> pb.EvaluationEvent:
+    """Write an event."""
+    progress = event.progress
+    return pb.EvaluationEvent(
+        sequence=event.sequence,
+        time=_timestamp(event.time),
+        state=_STATES[event.state],
+        stage=_STAGES[progress.stage],
+        done=progress.done,
+        total=progress.total,
+        running=_metrics(progress.running),
+        usage=_usage(progress.usage),
+    )
+
+
+def to_query_result(result: domain.QueryResult) -> pb.QueryResult:
+    """Write what was retrieved for a query."""
+    return pb.QueryResult(
+        query_id=result.query_id,
+        rank=result.rank,
+        retrieved=[pb.RetrievedDocument(document_id=document, score=score) for document, score in result.retrieved],
+        relevant_ids=result.relevant,
+    )
+
+
+def to_dataset(dataset: Dataset) -> pb.Dataset:
+    """Describe a data set."""
+    return pb.Dataset(
+        uri=dataset.uri,
+        title=dataset.title,
+        digest=dataset.digest,
+        query_count=len(dataset.queries),
+        document_count=len(dataset.corpus),
+        languages=dataset.languages,
+        license=dataset.license,
+    )
+
+
+def _result(result: domain.Result) -> pb.EvaluationResult:
+    duration = Duration()
+    duration.FromNanoseconds(round(result.duration_seconds * 1e9))
+    return pb.EvaluationResult(
+        metrics=_metrics(result.metrics),
+        query_count=result.query_count,
+        document_count=result.document_count,
+        usage=_usage(result.usage),
+        fingerprint=result.fingerprint,
+        dimensions=result.dimensions,
+        dataset_digest=result.dataset_digest,
+        duration=duration,
+    )
+
+
+def _error(error: Exception) -> wire.Error:
+    if isinstance(error, EmbedscaleError):
+        return to_wire(error)
+    return wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="internal error; the server's log has more")
+
+
+def _metrics(metrics: Sequence[domain.Metric]) -> list[pb.Metric]:
+    return [pb.Metric(name=m.name, cutoff=m.cutoff, value=m.value, lower=m.lower, upper=m.upper) for m in metrics]
+
+
+def _usage(usage: domain.Usage) -> pb.EvaluationUsage:
+    return pb.EvaluationUsage(
+        tokens=usage.tokens,
+        inputs=usage.inputs,
+        cache_hits=usage.cache_hits,
+        truncated=usage.truncated,
+        cost=usage.cost,
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

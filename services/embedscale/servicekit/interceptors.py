@@ -1,0 +1,99 @@
+"""What happens around every call: errors become statuses, and calls are counted."""
+
+import asyncio
+import functools
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from grpc_status import rpc_status
+
+from embedscale.core.errors import EmbedscaleError
+from embedscale.servicekit.status import internal_status, to_status
+from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps unary and streaming handlers alike."""
+
+    async def intercept_service(
+        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """See `grpc.aio.ServerInterceptor`."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/embedscale."):
+            return handler
+        streams_out = handler.response_streaming
+        name = "_".join(("stream" if handler.request_streaming else "unary", "stream" if streams_out else "unary"))
+        wrap = _wrap_stream if streams_out else _wrap_unary
+        make = getattr(grpc, f"{name}_rpc_method_handler")
+        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
+            wrap(getattr(handler, name), method), handler.request_deserializer, handler.response_serializer
+        )
+        return wrapped
+
+
+def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(behaviour)
+    async def call(request: Any, context: Context) -> Any:
+        with _Observed(method) as observed:
+            try:
+                return await behaviour(request, context)
+            except Exception as error:
+                await observed.fail(error, context)
+
+    return call
+
+
+def _wrap_stream(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+    @functools.wraps(behaviour)
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        with _Observed(method) as observed:
+            try:
+                async for response in behaviour(request, context):
+                    yield response
+            except Exception as error:
+                await observed.fail(error, context)
+
+    return call
+
+
+class _Observed:
+    """One call, from its start until its status is known."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.code = grpc.StatusCode.OK
+
+    def __enter__(self) -> "_Observed":
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self.code = grpc.StatusCode.CANCELLED
+        CALL_SECONDS.labels(self.method).observe(time.perf_counter() - self.started)
+        CALLS.labels(self.method, self.code.name).inc()
+
+    async def fail(self, error: Exception, context: Context) -> NoReturn:
+        """End the call with the status of the error."""
+        if isinstance(error, grpc.aio.AbortError):
+            self.code = grpc.StatusCode.UNKNOWN
+            raise error
+        if isinstance(error, EmbedscaleError):
+            status = rpc_status.to_status(to_status(error))
+        else:
+            incident = secrets.token_hex(6)
+            log.error("incident %s in %s", incident, self.method, exc_info=error)
+            status = rpc_status.to_status(internal_status(incident))
+        self.code = status.code
+        await context.abort_with_status(status)

@@ -1,0 +1,87 @@
+"""The one table from domain errors to gRPC statuses."""
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
+from embedscale.core import errors
+from embedscale.v1 import types_pb2 as wire
+
+DOMAIN = "embedscale"
+_PREFIX = "ERROR_REASON_"
+
+TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReason]] = {
+    errors.ModelNotFound: (grpc.StatusCode.NOT_FOUND, wire.ERROR_REASON_MODEL_NOT_FOUND),
+    errors.EvaluationNotFound: (grpc.StatusCode.NOT_FOUND, wire.ERROR_REASON_EVALUATION_NOT_FOUND),
+    errors.DatasetNotFound: (grpc.StatusCode.NOT_FOUND, wire.ERROR_REASON_DATASET_NOT_FOUND),
+    errors.InvalidField: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INVALID_FIELD),
+    errors.InputTooLong: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INPUT_TOO_LONG),
+    errors.DatasetInvalid: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_DATASET_INVALID),
+    errors.DatasetForbidden: (grpc.StatusCode.PERMISSION_DENIED, wire.ERROR_REASON_DATASET_FORBIDDEN),
+    errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_OVERLOADED),
+    errors.UpstreamRateLimited: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_UPSTREAM_RATE_LIMITED),
+    errors.UpstreamUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_UPSTREAM_UNAVAILABLE),
+    errors.UpstreamRefusedKey: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_UPSTREAM_REFUSED_KEY),
+    errors.UpstreamChanged: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_UPSTREAM_CHANGED),
+    errors.UpstreamRejected: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_UPSTREAM_REJECTED),
+    errors.ModelStarting: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STARTING),
+    errors.ModelFailed: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_MODEL_FAILED),
+    errors.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, wire.ERROR_REASON_DEADLINE),
+    errors.NonFiniteEmbedding: (grpc.StatusCode.INTERNAL, wire.ERROR_REASON_NON_FINITE_EMBEDDING),
+    errors.NotComparable: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_NOT_COMPARABLE),
+}
+
+_BY_REASON: dict[str, type[errors.EmbedscaleError]] = {
+    wire.ErrorReason.Name(reason).removeprefix(_PREFIX): kind for kind, (_, reason) in TABLE.items()
+} | {"INPUT_TOO_LONG": errors.InvalidField}
+
+
+def reason_of(error: errors.EmbedscaleError) -> wire.ErrorReason:
+    """Reason on the wire of an error of the tree."""
+    return TABLE[type(error)][1]
+
+
+def from_reason(reason: str, message: str, *, field: str = "", retry_after: float | None = None) -> Exception:
+    """Raise on what another service said: the error that it had raised, or UpstreamUnavailable for anything unknown."""
+    kind = _BY_REASON.get(reason, errors.UpstreamUnavailable)
+    if issubclass(kind, errors.Retryable):
+        return kind(message, retry_after=retry_after or 1.0, field=field)
+    return kind(message, field=field)
+
+
+def to_wire(error: errors.EmbedscaleError) -> wire.Error:
+    """Carry an error inside a message."""
+    return wire.Error(reason=reason_of(error), message=error.message, field=error.field)
+
+
+def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
+    """Carry an error as the status of a call, with ErrorInfo and, where they apply, BadRequest and RetryInfo."""
+    code, reason = TABLE[type(error)]
+    info = ErrorInfo(reason=wire.ErrorReason.Name(reason).removeprefix(_PREFIX), domain=DOMAIN)
+    details: list[Message] = [info]
+    if error.field:
+        violation = BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.Retryable):
+        delay = Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(RetryInfo(retry_delay=delay))
+    return _status(code, error.message, details)
+
+
+def internal_status(incident: str) -> status_pb2.Status:
+    """Answer to something unforeseen: nothing but an opaque id that the log also has."""
+    info = ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
+    message = f"internal error; the server's log has more under incident {incident}"
+    return _status(grpc.StatusCode.INTERNAL, message, [info])
+
+
+def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        packed.append(Any())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=getattr(code_pb2, code.name), message=message, details=packed)
