@@ -20,7 +20,7 @@ def generate_protos() -> None:
         raise RuntimeError(f"protoc failed: {' '.join(arguments)}")
 
 
-class ProtoBuildHook(BuildHookInterface):  # type: ignore[misc]
+class ProtoBuildHook(BuildHookInterface[Any]):
     """Runs the generation before hatchling collects the files."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002

@@ -1,11 +1,10 @@
 """Channels: balanced over all replicas of a name, with safe retries, and errors of our own tree."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import TypeVar
 
 import grpc
-
 from embedscale.client.errors import from_rpc_error
 
 ResponseT = TypeVar("ResponseT")
@@ -50,7 +49,7 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self.address) from None
 
-    async def stream(self, pending: AsyncIterator[ResponseT]) -> AsyncIterator[ResponseT]:
+    async def stream(self, pending: AsyncIterable[ResponseT]) -> AsyncIterator[ResponseT]:
         """Iterate over a stream's answers; raises ClientError."""
         try:
             async for response in pending:

@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.client.channel import Channel
 from embedscale.client.errors import NotFound
 from embedscale.v1 import embedding_service_pb2 as pb
-from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceAsyncStub
@@ -76,9 +74,9 @@ class AsyncEmbeddingClient:
             request = pb.EmbedRequest(
                 model=model,
                 inputs=[pb.Input(text=text) for text in batch],
-                input_type=wire.InputType.Value(f"INPUT_TYPE_{input_type.upper()}"),
+                input_type=f"INPUT_TYPE_{input_type.upper()}",
                 dimensions=dimensions,
-                truncation=wire.Truncation.Value(f"TRUNCATION_{truncation.upper()}"),
+                truncation=f"TRUNCATION_{truncation.upper()}",
             )
             async with places:
                 left = deadline - asyncio.get_running_loop().time()
@@ -148,8 +146,9 @@ def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
 def _joined(responses: Sequence[pb.EmbedResponse], dimensions: int, fingerprint: str) -> EmbedResult:
     """Put the batches' answers one below the other."""
     blocks = [np.frombuffer(r.embeddings, "<f4").reshape(-1, r.dimensions) for r in responses]
+    nothing = np.empty((0, dimensions), np.float32)
     return EmbedResult(
-        vectors=np.concatenate(blocks).astype(np.float32, copy=False) if blocks else np.empty((0, dimensions), np.float32),
+        vectors=np.concatenate(blocks or [nothing]).astype(np.float32, copy=False),
         inputs=[facts for response in responses for facts in response.inputs],
         fingerprint=responses[0].fingerprint if responses else fingerprint,
         tokens_used=sum(response.tokens_used for response in responses),

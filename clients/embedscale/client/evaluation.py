@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 from embedscale.client.channel import Channel
 from embedscale.client.errors import Unavailable
 from embedscale.v1 import evaluation_service_pb2 as pb
-from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class AsyncEvaluationClient:
             dataset=dataset,
             cutoffs=cutoffs,
             dimensions=dimensions,
-            truncation=wire.Truncation.Value(f"TRUNCATION_{truncation.upper()}"),
+            truncation=f"TRUNCATION_{truncation.upper()}",
         )
         request = pb.CreateEvaluationRequest(spec=spec, request_id=request_id or uuid.uuid4().hex)
         response = await self._channel.call(self._stub.CreateEvaluation(request, timeout=CALL_SECONDS))

@@ -33,7 +33,7 @@ class _LoopThread:
     def iterate(self, stream: AsyncIterator[ResultT]) -> Iterator[ResultT]:
         end = object()
         while (item := self.run(_next(stream, end))) is not end:
-            yield item  # type: ignore[misc]
+            yield item
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

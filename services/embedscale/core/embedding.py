@@ -1,4 +1,4 @@
-"""What embedding is about: texts, vectors, and what is known of a model. Frozen values without behaviour of their own."""
+"""What embedding is about: texts, vectors, and what is known of a model. Frozen values without behaviour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -134,4 +134,3 @@ class Evaluation:
     def into(self, state: State, **changes: object) -> "Evaluation":
         """Return a copy in another state."""
         return replace(self, state=state, **changes)  # type: ignore[arg-type]
-

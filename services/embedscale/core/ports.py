@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import (
     EmbeddedTexts,
@@ -18,6 +16,7 @@ from embedscale.core.embedding import (
     Truncation,
 )
 from embedscale.core.evaluation import EvaluationSpec
+from numpy.typing import NDArray
 
 
 class Engine(Protocol):

@@ -1,8 +1,8 @@
 """`python -m embedscale.embedder`."""
 
+from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.bootstrap import serve
 from embedscale.embedding.catalog import Catalog
-from embedscale.embedder.settings import EmbedderSettings
 from embedscale.servicekit.lifecycle import Application
 
 

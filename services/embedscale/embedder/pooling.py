@@ -1,4 +1,4 @@
-"""From token vectors to one vector a text. All take hidden states (n, t, d) and a right-padded mask (n, t) of 0 and 1."""
+"""From token vectors to one vector a text. All take hidden states (n, t, d) and a right-padded 0/1 mask (n, t)."""
 
 from collections.abc import Callable
 

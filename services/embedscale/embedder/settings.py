@@ -1,8 +1,7 @@
 """Settings of the embedder."""
 
-from pydantic import Field
-
 from embedscale.embedding.settings import EmbeddingServerSettings
+from pydantic import Field
 
 
 class EmbedderSettings(EmbeddingServerSettings):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from embedscale.embedding.catalog import LocalModel, Source
+from embedscale.embedding.catalog import Source
 
 _RELEVANT = ("*.safetensors", "*.json", "vocab.*", "merges.txt", "*.model")
 _HUB_PATTERNS = [*_RELEVANT, "*/config.json"]

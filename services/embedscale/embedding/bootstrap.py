@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import grpc
-
 from embedscale.core.ports import Engine, VectorCache
 from embedscale.embedding.admission import Admission
 from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog
@@ -39,7 +38,7 @@ def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettin
     service = EmbeddingService(registry, cache, Admission(settings.max_queued_inputs), settings.max_inputs)
 
     def register(server: grpc.aio.Server) -> None:
-        add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)  # type: ignore[no-untyped-call]
+        add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)
 
     async def close() -> None:
         await registry.close()

@@ -12,14 +12,13 @@ import hashlib
 import struct
 
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.core.embedding import Embedding, PreparedText
+from numpy.typing import NDArray
 
 _HEADER = struct.Struct("<3sBB3xII")
 _CHECKSUM_BYTES = 8
 _MAGIC = b"ES1"
-_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
+_DTYPES: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
 _TRUNCATED, _COUNTED = 1, 2
 
 

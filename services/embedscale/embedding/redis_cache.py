@@ -4,15 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from typing import cast
 
 from embedscale.core.embedding import Embedding, PreparedText
 from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
 from embedscale.servicekit.telemetry import CACHE_ERRORS, CACHE_LOOKUPS
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RedisVectorCache:
     async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         if self._usable() and keys:
             try:
-                values: Sequence[bytes | None] = await self._redis.mget(keys)
+                values = cast("Sequence[bytes | None]", await self._redis.mget(keys))
             except _FAILURES as error:
                 self._pause("read", error)
             else:

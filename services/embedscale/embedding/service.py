@@ -1,10 +1,9 @@
 """The use case of the embedding service: validate, look up, compute what is missing, derive what was asked for."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-
 from embedscale.core.embedding import (
     EmbedCommand,
     Embedding,
@@ -108,15 +107,22 @@ class EmbeddingService:
         for index, text in enumerate(command.texts):
             if not text:
                 raise InvalidField(f"inputs[{index}].text is empty", field=f"inputs[{index}].text")
-        if command.input_type is InputType.UNSPECIFIED and model.requires_input_type:
-            message = f"input_type is not set, and {model.name!r} treats queries and documents differently"
-            raise InvalidField(message, field="input_type")
-        if command.dimensions and command.dimensions not in model.supported_dimensions:
-            allowed = ", ".join(map(str, model.supported_dimensions))
-            raise InvalidField(f"dimensions is {command.dimensions}; {model.name!r} has {allowed}", field="dimensions")
-        if command.truncation not in model.truncations:
-            allowed = ", ".join(mode.name for mode in model.truncations)
-            raise InvalidField(f"truncation is {command.truncation.name}; {model.name!r} has {allowed}", field="truncation")
+        for field, fault in _option_faults(command, model):
+            raise InvalidField(f"{field} {fault}", field=field)
+
+
+def _option_faults(command: EmbedCommand, model: ModelInfo) -> Iterator[tuple[str, str]]:
+    if command.input_type is InputType.UNSPECIFIED and model.requires_input_type:
+        yield "input_type", f"is not set, and {model.name!r} treats queries and documents differently"
+    if command.dimensions and command.dimensions not in model.supported_dimensions:
+        yield "dimensions", f"is {command.dimensions}; {model.name!r} has {_listed(model.supported_dimensions)}"
+    if command.truncation not in model.truncations:
+        modes = _listed([mode.name for mode in model.truncations])
+        yield "truncation", f"is {command.truncation.name}; {model.name!r} has {modes}"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _missing(texts: Sequence[PreparedText], cached: Mapping[PreparedText, Embedding]) -> list[PreparedText]:

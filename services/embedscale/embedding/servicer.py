@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-
 from embedscale.core.errors import EmbedscaleError
 from embedscale.embedding.convert import to_command, to_input_type, to_model, to_response, to_texts
 from embedscale.embedding.service import EmbeddingService
@@ -26,14 +25,14 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     def __init__(self, service: EmbeddingService) -> None:
         self._service = service
 
-    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # type: ignore[override]  # noqa: ARG002
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Embed one batch."""
         return to_response(request.model, await self._service.embed(to_command(request)))
 
-    async def EmbedStream(  # type: ignore[override]
+    async def EmbedStream(
         self,
         request_iterator: AsyncIterator[pb.EmbedStreamRequest],
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
         """Embed batch after batch, a few at a time, answered in the order they came."""
         running: deque[asyncio.Task[pb.EmbedStreamResponse]] = deque()
@@ -48,19 +47,19 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
             for task in running:
                 task.cancel()
 
-    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:  # type: ignore[override]  # noqa: ARG002
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
         """Count tokens without computing."""
         input_type = to_input_type(request.input_type)
         counts = await self._service.count_tokens(request.model, to_texts(request.inputs), input_type)
         limit = self._service.models.find(request.model).info.max_tokens
         return pb.CountTokensResponse(token_counts=counts, max_tokens=limit)
 
-    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # type: ignore[override]  # noqa: ARG002
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """List the models."""
         models = [to_model(info, self._service.max_inputs) for info in self._service.models.models()]
         return pb.ListModelsResponse(models=models)
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # type: ignore[override]  # noqa: ARG002
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Describe one model."""
         info = self._service.models.find(request.model).info
         return pb.GetModelResponse(model=to_model(info, self._service.max_inputs))

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from embedscale.servicekit.settings import ServerSettings
+from pydantic import Field
 
 
 class EmbeddingServerSettings(ServerSettings):

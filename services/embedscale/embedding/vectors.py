@@ -1,9 +1,8 @@
 """What is derived from full vectors: shorter ones, and other encodings."""
 
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.core.embedding import Encoding, Matrix
+from numpy.typing import NDArray
 
 
 def cut(vectors: Matrix, dimensions: int, *, normalize: bool) -> Matrix:
@@ -17,7 +16,8 @@ def cut(vectors: Matrix, dimensions: int, *, normalize: bool) -> Matrix:
 def l2_normalized(vectors: Matrix) -> Matrix:
     """Divide each row by its length; rows of zeros stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12, dtype=np.float32)
+    normalized: Matrix = vectors / np.maximum(lengths, 1e-12, dtype=np.float32)
+    return normalized
 
 
 def encode(vectors: Matrix, encoding: Encoding) -> bytes:

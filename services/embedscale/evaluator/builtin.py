@@ -10,7 +10,7 @@ from embedscale.core.errors import DatasetNotFound
 
 SCHEME = "builtin:"
 LANGUAGES = ("en", "fr", "cs", "hu", "ko")
-_FOLDER = resources.files("embedscale.evaluator").joinpath("data", "velmar")
+_FOLDER = resources.files("embedscale.evaluator") / "data" / "velmar"
 
 
 def known() -> list[str]:

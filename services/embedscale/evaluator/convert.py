@@ -1,18 +1,20 @@
 """Between the wire's messages and the domain's values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
+import numpy as np
 from embedscale.core import evaluation as domain
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import Truncation
 from embedscale.core.errors import EmbedscaleError, InvalidField
+from embedscale.evaluator.comparison import compare, tied_with_best
+from embedscale.evaluator.metrics import METRICS, group_numbers
 from embedscale.servicekit.status import to_wire
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 MAX_CUTOFF = 1000
 MAX_REQUEST_ID = 128
@@ -73,6 +75,43 @@ def to_page(size: int, token: str, default: int, limit: int) -> slice:
 def next_token(page: slice, total: int) -> str:
     """Token of the page after `page`; empty when there is none."""
     return str(page.stop) if page.stop < total else ""
+
+
+def to_comparison(request: pb.CompareEvaluationsRequest) -> tuple[list[str], str, int]:
+    """Read which evaluations to compare: ids, metric, cutoff. Raises InvalidField."""
+    metric = request.metric or "mrr"
+    if len(set(request.names)) < 2:
+        raise InvalidField("names must hold at least two different evaluations", field="names")
+    if metric not in METRICS:
+        raise InvalidField(f"metric is {metric!r}; there are {', '.join(METRICS)}", field="metric")
+    return [to_id(name) for name in dict.fromkeys(request.names)], metric, request.cutoff or _DEFAULT_CUTOFFS[0]
+
+
+def to_comparison_response(
+    results: Mapping[str, Sequence[domain.QueryResult]], metric: str, cutoff: int
+) -> pb.CompareEvaluationsResponse:
+    """Compare the results of each evaluation, by id, and write the outcome."""
+    values = {
+        _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in rows]), cutoff)
+        for key, rows in results.items()
+    }
+    groups = group_numbers([tuple(row.relevant) for row in next(iter(results.values()))])
+    pairs = compare(values, groups)
+    return pb.CompareEvaluationsResponse(
+        pairs=[
+            pb.PairwiseComparison(
+                first=pair.first,
+                second=pair.second,
+                difference=pair.difference,
+                lower=pair.lower,
+                upper=pair.upper,
+                p_value=pair.p_value,
+                adjusted_p_value=pair.adjusted,
+            )
+            for pair in pairs
+        ],
+        best=tied_with_best(values, pairs),
+    )
 
 
 def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:

@@ -1,9 +1,8 @@
 """The evaluator's way to embedding services: the public client, with its errors turned into the domain's."""
 
 from collections.abc import Sequence
-from typing import cast
 
-from embedscale.client.embedding import AsyncEmbeddingClient, InputType, Truncation
+from embedscale.client.embedding import AsyncEmbeddingClient
 from embedscale.client.errors import ClientError
 from embedscale.core import embedding as domain
 from embedscale.core.evaluation import EvaluationSpec
@@ -31,9 +30,9 @@ class ClientTextEmbedder:
             result = await self._client.embed(
                 texts,
                 model=spec.model,
-                input_type=cast("InputType", input_type.value),
+                input_type=input_type.value,
                 dimensions=spec.dimensions,
-                truncation=cast("Truncation", spec.truncation.value),
+                truncation=spec.truncation.value,
             )
         except ClientError as error:
             raise _translated(error) from None

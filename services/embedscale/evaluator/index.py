@@ -2,9 +2,8 @@
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.core.embedding import Matrix
+from numpy.typing import NDArray
 
 
 class FlatIndex:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from embedscale.core.errors import EvaluationNotFound
+from embedscale.core.errors import EvaluationNotFound, NotComparable
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Progress, QueryResult, State
 from embedscale.evaluator.pipeline import Pipeline
 
@@ -57,6 +57,18 @@ class EvaluationJobs:
     def results(self, evaluation_id: str) -> Sequence[QueryResult]:
         """Results of each query; empty before the evaluation has succeeded. Raises EvaluationNotFound."""
         return self._find(evaluation_id).results
+
+    def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
+        """Results by id of evaluations that may be compared. Raises EvaluationNotFound or NotComparable."""
+        evaluations = [self._find(name).evaluation for name in names]
+        for one in evaluations:
+            if one.result is None:
+                raise NotComparable(f"evaluations/{one.id} has not succeeded: it is {one.state.value}")
+            if cutoff > max(one.spec.cutoffs):
+                raise NotComparable(f"evaluations/{one.id} ends at the cutoff {max(one.spec.cutoffs)}, before {cutoff}")
+        if len({one.result.dataset_digest for one in evaluations if one.result}) > 1:
+            raise NotComparable("the evaluations are of different data: their dataset_digest differ")
+        return {one.id: self._find(one.id).results for one in evaluations}
 
     async def watch(self, evaluation_id: str, after: int) -> AsyncIterator[Event]:
         """Yield events with a sequence above `after` until the evaluation has ended. Raises EvaluationNotFound."""
@@ -125,4 +137,3 @@ class EvaluationJobs:
         ended = [key for key, job in self._jobs.items() if job.evaluation.state.ended]
         for key in ended[: max(len(self._jobs) - self._kept, 0)]:
             del self._jobs[key]
-

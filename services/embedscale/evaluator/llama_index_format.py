@@ -46,14 +46,16 @@ def _content_faults(document: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for key, text in table.items():
             if not isinstance(text, str) or not text:
                 yield f"{name}[{key!r}] is not a text, or empty"
-    for query in queries.keys() - relevant.keys():
-        yield f"relevant_docs lacks query {query!r}"
+    yield from (f"relevant_docs lacks query {query!r}" for query in queries if query not in relevant)
+    yield from (f"relevant_docs names unknown query {query!r}" for query in relevant if query not in queries)
     for query, ids in relevant.items():
-        if query not in queries:
-            yield f"relevant_docs names unknown query {query!r}"
-        if not isinstance(ids, list) or not ids:
-            yield f"relevant_docs[{query!r}] is not a list of ids, or empty"
-            continue
-        for document_id in ids:
-            if document_id not in corpus:
-                yield f"relevant_docs[{query!r}] names unknown document {document_id!r}"
+        yield from _relevance_faults(query, ids, corpus)
+
+
+def _relevance_faults(query: str, ids: Any, corpus: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(ids, list) or not ids:
+        yield f"relevant_docs[{query!r}] is not a list of ids, or empty"
+        return
+    for document_id in ids:
+        if document_id not in corpus:
+            yield f"relevant_docs[{query!r}] names unknown document {document_id!r}"

@@ -6,9 +6,8 @@ A query's rank is that of its first relevant document, counted from 1; 0 means n
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from embedscale.core.evaluation import Metric
+from numpy.typing import NDArray
 
 Ranks = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -52,7 +51,7 @@ def measure(
     """Every metric at every cutoff, with its interval; `sources[i]` is the source document of query i."""
     array = np.asarray(ranks, np.int64)
     named = [(name, cutoff, value_of(array, cutoff)) for name, value_of in METRICS.items() for cutoff in cutoffs]
-    intervals = bootstrap_intervals(np.stack([values for _, _, values in named]), _group_numbers(sources), rounds)
+    intervals = bootstrap_intervals(np.stack([values for _, _, values in named]), group_numbers(sources), rounds)
     return [
         Metric(name, cutoff, float(values.mean()), float(lower), float(upper))
         for (name, cutoff, values), (lower, upper) in zip(named, intervals, strict=True)
@@ -75,13 +74,15 @@ def bootstrap_intervals(values: Values, groups: Ranks, rounds: int = ROUNDS) -> 
         for size in _chunks(rounds, max(_DRAWS_AT_ONCE // count, 1))
         for draws in [random.multinomial(count, np.full(count, 1 / count), size)]
     ]
-    return np.percentile(np.concatenate(means, axis=1), _ENDS, axis=1).T
+    intervals: Values = np.percentile(np.concatenate(means, axis=1), _ENDS, axis=1).T
+    return intervals
 
 
 def _chunks(total: int, size: int) -> list[int]:
     return [min(size, total - start) for start in range(0, total, size)]
 
 
-def _group_numbers(sources: Sequence[Hashable]) -> Ranks:
+def group_numbers(sources: Sequence[Hashable]) -> Ranks:
+    """Number each query's source document from 0, in the order of first appearance."""
     numbers: dict[Hashable, int] = {}
     return np.asarray([numbers.setdefault(source, len(numbers)) for source in sources], np.int64)

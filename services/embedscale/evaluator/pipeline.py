@@ -138,9 +138,7 @@ class _Run:
         self.report(self.progress)
 
 
-def search(
-    index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int
-) -> list[list[tuple[str, float]]]:
+def search(index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int) -> list[list[tuple[str, float]]]:
     """Documents and scores of each query up to the cutoff, ties ordered by document id.
 
     The index is asked for more than the cutoff until no tie reaches over the end of what it returned.

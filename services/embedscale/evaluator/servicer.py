@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-
 from embedscale.core.errors import InvalidField
 from embedscale.core.ports import DatasetSource
 from embedscale.evaluator.convert import (
     MAX_REQUEST_ID,
     next_token,
+    to_comparison,
+    to_comparison_response,
     to_dataset,
     to_evaluation,
     to_event,
@@ -35,7 +36,9 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self._jobs = jobs
         self._datasets = datasets
 
-    async def CreateEvaluation(self, request: pb.CreateEvaluationRequest, context: Context) -> pb.CreateEvaluationResponse:  # noqa: ARG002
+    async def CreateEvaluation(
+        self, request: pb.CreateEvaluationRequest, context: Context
+    ) -> pb.CreateEvaluationResponse:
         """Start an evaluation."""
         if len(request.request_id) > MAX_REQUEST_ID:
             raise InvalidField(f"request_id has more than {MAX_REQUEST_ID} characters", field="request_id")
@@ -45,44 +48,58 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     async def WatchEvaluation(
         self,
         request: pb.WatchEvaluationRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> AsyncIterator[pb.WatchEvaluationResponse]:
         """Stream events."""
         async for event in self._jobs.watch(to_id(request.name), request.after_sequence):
             yield pb.WatchEvaluationResponse(event=to_event(event))
 
-    async def GetEvaluation(self, request: pb.GetEvaluationRequest, context: Context) -> pb.GetEvaluationResponse:  # noqa: ARG002
+    async def GetEvaluation(self, request: pb.GetEvaluationRequest, context: Context) -> pb.GetEvaluationResponse:
         """Return an evaluation."""
         return pb.GetEvaluationResponse(evaluation=to_evaluation(self._jobs.get(to_id(request.name))))
 
-    async def ListEvaluations(self, request: pb.ListEvaluationsRequest, context: Context) -> pb.ListEvaluationsResponse:  # noqa: ARG002
+    async def ListEvaluations(self, request: pb.ListEvaluationsRequest, context: Context) -> pb.ListEvaluationsResponse:
         """List evaluations."""
         rows = self._jobs.all()
         page = to_page(request.page_size, request.page_token, 50, 1000)
         shown = [to_evaluation(evaluation) for evaluation in rows[page]]
         return pb.ListEvaluationsResponse(evaluations=shown, next_page_token=next_token(page, len(rows)))
 
-    async def CancelEvaluation(self, request: pb.CancelEvaluationRequest, context: Context) -> pb.CancelEvaluationResponse:  # noqa: ARG002
+    async def CancelEvaluation(
+        self, request: pb.CancelEvaluationRequest, context: Context
+    ) -> pb.CancelEvaluationResponse:
         """Stop an evaluation."""
         return pb.CancelEvaluationResponse(evaluation=to_evaluation(await self._jobs.cancel(to_id(request.name))))
 
-    async def DeleteEvaluation(self, request: pb.DeleteEvaluationRequest, context: Context) -> pb.DeleteEvaluationResponse:  # noqa: ARG002
+    async def DeleteEvaluation(
+        self, request: pb.DeleteEvaluationRequest, context: Context
+    ) -> pb.DeleteEvaluationResponse:
         """Forget an evaluation."""
         await self._jobs.delete(to_id(request.name))
         return pb.DeleteEvaluationResponse()
 
-    async def ListQueryResults(self, request: pb.ListQueryResultsRequest, context: Context) -> pb.ListQueryResultsResponse:  # noqa: ARG002
+    async def ListQueryResults(
+        self, request: pb.ListQueryResultsRequest, context: Context
+    ) -> pb.ListQueryResultsResponse:
         """List what was retrieved."""
         rows = self._jobs.results(to_id(request.name))
         page = to_page(request.page_size, request.page_token, 100, 1000)
         shown = [to_query_result(result) for result in rows[page]]
         return pb.ListQueryResultsResponse(results=shown, next_page_token=next_token(page, len(rows)))
 
-    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:  # noqa: ARG002
+    async def CompareEvaluations(
+        self, request: pb.CompareEvaluationsRequest, context: Context
+    ) -> pb.CompareEvaluationsResponse:
+        """Compare evaluations pair by pair."""
+        ids, metric, cutoff = to_comparison(request)
+        results = self._jobs.comparable(ids, cutoff)
+        return await asyncio.to_thread(to_comparison_response, results, metric, cutoff)
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
         datasets = await asyncio.gather(*(self._datasets.load(uri) for uri in self._datasets.known()))
         return pb.ListDatasetsResponse(datasets=[to_dataset(dataset) for dataset in datasets])
 
-    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:  # noqa: ARG002
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         """Describe a data set."""
         return pb.GetDatasetResponse(dataset=to_dataset(await self._datasets.load(request.uri)))

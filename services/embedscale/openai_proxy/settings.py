@@ -1,8 +1,7 @@
 """Settings of the OpenAI proxy."""
 
-from pydantic import Field
-
 from embedscale.embedding.settings import EmbeddingServerSettings
+from pydantic import Field
 
 
 class ProxySettings(EmbeddingServerSettings):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import openai
-from openai.types import Embedding as UpstreamEmbedding
-
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import (
     EmbedscaleError,
@@ -17,6 +15,7 @@ from embedscale.core.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from openai.types import Embedding as UpstreamEmbedding
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
 

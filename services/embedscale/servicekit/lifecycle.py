@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
-
 from embedscale.servicekit.interceptors import CallInterceptor
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
 from embedscale.servicekit.telemetry import configure_logging
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Application:
 
 
 class Server:
-    """A listening gRPC server whose health tells the truth: SERVING from the end of `start` to the start of draining."""
+    """A gRPC server whose health tells the truth: SERVING from the end of `start` to the start of draining."""
 
     def __init__(self, application: Application, settings: ServerSettings) -> None:
         self.application = application
@@ -108,7 +107,9 @@ async def _serve(build: Callable[[], Application], settings: ServerSettings) -> 
         await server.listen()
     except RuntimeError:
         address = f"{settings.host}:{settings.port}"
-        raise AddressUnavailable(f"cannot listen on {address}: it is in use or not an address of this machine") from None
+        raise AddressUnavailable(
+            f"cannot listen on {address}: it is in use or not an address of this machine"
+        ) from None
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.host)
     readiness = asyncio.create_task(server.become_ready())

@@ -1,11 +1,11 @@
-"""Settings that every server has, and how they are read: command-line flags, then EMBEDSCALE_* environment variables."""
+"""Settings that every server has, and how they are read: flags first, then EMBEDSCALE_* environment variables."""
 
 import sys
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict
 
 EXIT_BAD_SETTINGS = 2
 
@@ -44,7 +44,7 @@ SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 def load_settings(kind: type[SettingsT], program: str) -> SettingsT:
     """Read settings, or say everything that is wrong with them, a line each, and exit with 2."""
     try:
-        return kind(_cli_parse_args=True, _cli_prog_name=program)
+        return CliApp.run(kind, cli_settings_source=CliSettingsSource(kind, cli_prog_name=program))
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_input=False):
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")

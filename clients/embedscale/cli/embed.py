@@ -1,0 +1,80 @@
+"""`evalctl embed`: vectors of a few texts."""
+
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO, Literal
+
+import click
+import numpy as np
+from embedscale.cli import options, printing
+from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.client import AsyncEmbeddingClient, EmbedResult
+
+_SHOWN_NUMBERS = 4
+
+
+@click.command()
+@click.argument("texts", nargs=-1)
+@click.option("--model", required=True, help="Catalog name of the model.")
+@click.option("--input-type", type=click.Choice(["query", "document"]), default="document", show_default=True,
+              help="What the texts are for; picks the model's prompt.")  # fmt: skip
+@click.option("--dimensions", type=click.IntRange(0), default=0, help="Length of the vectors; 0: the model's own.")
+@click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="error", show_default=True,
+              help="What to do with texts that are too long.")  # fmt: skip
+@click.option("--out", type=click.File("wb"), help="Write the matrix to this .npy file.")
+@options.embedding_addresses()
+@options.output("table", "json")
+@asynchronous
+async def embed(
+    texts: Sequence[str],
+    model: str,
+    input_type: Literal["query", "document"],
+    dimensions: int,
+    truncation: Literal["error", "end", "windows"],
+    out: BinaryIO | None,
+    addresses: Sequence[str],
+    output: str,
+) -> None:
+    """Embed TEXTS, or the lines of standard input.
+
+    Example: evalctl embed --model all-MiniLM-L6-v2 "What is MRR?"
+    """
+    given = list(texts) or [line for line in sys.stdin.read().splitlines() if line]
+    if not given:
+        raise CommandFailed("no texts: give them as arguments or as lines of standard input", EXIT_USER)
+    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+        result = await client.embed(
+            given, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation
+        )
+    if out:
+        np.save(out, result.vectors)
+    if output == "json":
+        printing.as_json(_as_dict(given, result))
+    else:
+        _print_table(given, result)
+
+
+def _as_dict(texts: Sequence[str], result: EmbedResult) -> dict[str, object]:
+    rows = zip(texts, result.vectors, result.inputs, strict=True)
+    return {
+        "fingerprint": result.fingerprint,
+        "tokens_used": result.tokens_used,
+        "embeddings": [
+            {
+                "text": text,
+                "token_count": facts.token_count if facts.HasField("token_count") else None,
+                "truncated": facts.truncated,
+                "cache_hit": facts.cache_hit,
+                "embedding": vector.astype(float).tolist(),
+            }
+            for text, vector, facts in rows
+        ],
+    }
+
+
+def _print_table(texts: Sequence[str], result: EmbedResult) -> None:
+    for text, vector, facts in zip(texts, result.vectors, result.inputs, strict=True):
+        numbers = " ".join(f"{number:+.4f}" for number in vector[:_SHOWN_NUMBERS])
+        origin = "cached" if facts.cache_hit else "computed"
+        counted = f"{facts.token_count} tokens" if facts.HasField("token_count") else "tokens not told"
+        click.echo(f"[{numbers} ... {len(vector)} numbers]  {counted}, {origin}  {text[:40]!r}")

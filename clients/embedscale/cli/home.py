@@ -1,0 +1,76 @@
+"""Where the cluster of this machine keeps its state, and how commands find it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedscale.cli.errors import EXIT_USER, CommandFailed
+from platformdirs import user_state_path
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """A running cluster: the process to stop, and where its services are."""
+
+    pid: int
+    embedding_addresses: list[str]
+    evaluation_address: str
+    redis_url: str
+
+
+class Home:
+    """A folder: `cluster.json`, `logs/`, `redis/`. $EMBEDSCALE_HOME, or the user's state folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        chosen = folder or os.environ.get("EMBEDSCALE_HOME") or user_state_path("embedscale")
+        self.folder = Path(chosen).absolute()
+        self.logs = self.folder / "logs"
+        self.redis = self.folder / "redis"
+        self._state = self.folder / "cluster.json"
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the home for one cluster. Raises CommandFailed if another has it; the lock ends with the process."""
+        for folder in (self.logs, self.redis):
+            folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            if not _locked(lock.fileno()):
+                raise CommandFailed(f"a cluster is up already in {self.folder}; `evalctl down` stops it", EXIT_USER)
+            try:
+                yield
+            finally:
+                self._state.unlink(missing_ok=True)
+
+    def publish(self, state: ClusterState) -> None:
+        """Let other commands find the cluster; the file appears whole or not at all."""
+        draft = self._state.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(state), indent=2))
+        draft.replace(self._state)
+
+    def cluster(self) -> ClusterState | None:
+        """Return the running cluster, if there is one; what a dead one left is not taken for it."""
+        try:
+            state = ClusterState(**json.loads(self._state.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return state if self.is_owned() else None
+
+    def is_owned(self) -> bool:
+        """Whether a cluster holds this home."""
+        try:
+            with (self.folder / "lock").open("r+") as lock:
+                return not _locked(lock.fileno())
+        except OSError:
+            return False
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

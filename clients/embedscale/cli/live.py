@@ -1,0 +1,114 @@
+"""Progress of evaluations while they run: bars on a terminal, plain lines elsewhere; always on standard error."""
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import click
+from embedscale.cli.evaluations import Wanted
+from embedscale.v1 import evaluation_service_pb2 as pb
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+STAGES = {
+    pb.EVALUATION_STAGE_UNSPECIFIED: "waiting",
+    pb.EVALUATION_STAGE_READ_DATASET: "reading",
+    pb.EVALUATION_STAGE_EMBED_CORPUS: "corpus",
+    pb.EVALUATION_STAGE_SCORE_QUERIES: "queries",
+}
+
+
+class LiveView(Protocol):
+    """Shows events of several evaluations."""
+
+    def show(self, place: int, event: pb.EvaluationEvent) -> None:
+        """Show an event of evaluation `place`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def live_view(wanted: Sequence[Wanted]) -> LiveView:
+    """Choose the view that standard error can show."""
+    return Bars(wanted) if sys.stderr.isatty() else Lines(wanted)
+
+
+class Bars:
+    """A bar for each evaluation."""
+
+    def __init__(self, wanted: Sequence[Wanted]) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[stage]:<8} {task.fields[score]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: list[TaskID] = [
+            self._progress.add_task(f"{w.model}  {w.dataset}", total=None, start=False, stage="waiting", score="")
+            for w in wanted
+        ]
+
+    def show(self, place: int, event: pb.EvaluationEvent) -> None:
+        """See `LiveView`."""
+        task = self._tasks[place]
+        if event.state == pb.EVALUATION_STATE_QUEUED:
+            return
+        self._progress.start_task(task)
+        ended = event.state != pb.EVALUATION_STATE_RUNNING
+        stage = pb.EvaluationState.Name(event.state).split("_")[-1].lower() if ended else STAGES[event.stage]
+        self._progress.update(
+            task, completed=event.done, total=event.total or None, stage=stage, score=score(event.running)
+        )
+        if ended:
+            self._progress.stop_task(task)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class Lines:
+    """A line whenever an evaluation enters a stage or ends."""
+
+    def __init__(self, wanted: Sequence[Wanted]) -> None:
+        self._wanted = wanted
+        self._said: dict[int, str] = {}
+
+    def show(self, place: int, event: pb.EvaluationEvent) -> None:
+        """See `LiveView`."""
+        ended = event.state not in (pb.EVALUATION_STATE_QUEUED, pb.EVALUATION_STATE_RUNNING)
+        stage = pb.EvaluationState.Name(event.state).split("_")[-1].lower() if ended else STAGES[event.stage]
+        if self._said.get(place) != stage:
+            self._said[place] = stage
+            wanted = self._wanted[place]
+            click.echo(f"{wanted.model}  {wanted.dataset}  {stage}  {score(event.running)}".rstrip(), err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+
+def score(metrics: Sequence[pb.Metric]) -> str:
+    """Write the first metric for a person, or nothing."""
+    return next((f"{label(m)} {m.value:.3f} [{m.lower:.3f}, {m.upper:.3f}]" for m in metrics), "")
+
+
+def label(metric: pb.Metric) -> str:
+    """Name a metric as the field does: MRR@5, hit rate@5."""
+    name = {"mrr": "MRR", "hit_rate": "hit rate"}.get(metric.name, metric.name)
+    return f"{name}@{metric.cutoff}"

@@ -1,0 +1,18 @@
+"""`evalctl`: one file a command."""
+
+import click
+from embedscale.cli.demo import demo
+from embedscale.cli.embed import embed
+from embedscale.cli.models import models
+from embedscale.cli.run import run
+from embedscale.cli.up import down, up
+from embedscale.cli.version import version
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Serve embedding models and measure which one is best on your documents and languages."""
+
+
+for command in (up, down, models, embed, run, demo, version):
+    main.add_command(command)

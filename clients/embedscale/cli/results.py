@@ -1,0 +1,68 @@
+"""Results of evaluations as tables and as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from embedscale.cli.live import label
+from embedscale.v1 import evaluation_service_pb2 as pb
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+
+def as_table(evaluations: Sequence[pb.Evaluation]) -> Table:
+    """One row an evaluation: the metrics with their intervals, the time, the tokens, the cache hits."""
+    metrics = [label(metric) for metric in evaluations[0].result.metrics]
+    table = Table("DATA SET", "MODEL", *metrics, "TIME", "TOKENS", "CACHE HITS", "CUT", box=None)
+    for evaluation in evaluations:
+        result = evaluation.result
+        scores = [f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in result.metrics]
+        table.add_row(evaluation.spec.dataset, evaluation.spec.model, *scores, *_costs(result))
+    return table
+
+
+def by_language(evaluations: Sequence[pb.Evaluation]) -> Table:
+    """Language x model, for evaluations on one parallel data set with a single metric shown."""
+    table = Table("LANGUAGE", "MODEL", "MRR@5 [95 %]", "TIME", "TOKENS", "CACHE HITS", box=None)
+    for evaluation in evaluations:
+        result = evaluation.result
+        mrr = next(m for m in result.metrics if m.name == "mrr")
+        scored = f"{mrr.value:.4f} [{mrr.lower:.3f}, {mrr.upper:.3f}]"
+        table.add_row(language(evaluation), evaluation.spec.model, scored, *_costs(result)[:3])
+    return table
+
+
+def language(evaluation: pb.Evaluation) -> str:
+    """Language of a built-in data set."""
+    return evaluation.spec.dataset.rpartition("/")[2]
+
+
+def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
+    """Everything about an evaluation, metrics by name such as "mrr@5", floats with all their digits."""
+    result = evaluation.result
+    named = {f"{metric.name}@{metric.cutoff}": metric for metric in result.metrics}
+    return {
+        "name": evaluation.name,
+        "model": evaluation.spec.model,
+        "dataset": evaluation.spec.dataset,
+        "metrics": {name: metric.value for name, metric in named.items()},
+        "intervals": {name: [metric.lower, metric.upper] for name, metric in named.items()},
+        "queries": result.query_count,
+        "documents": result.document_count,
+        "dimensions": result.dimensions,
+        "fingerprint": result.fingerprint,
+        "dataset_digest": result.dataset_digest,
+        "seconds": result.duration.ToTimedelta().total_seconds(),
+        "usage": _numbers(result.usage),
+    }
+
+
+def _numbers(usage: pb.EvaluationUsage) -> dict[str, float]:
+    names = MessageToDict(usage, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return {name: getattr(usage, name) for name in names}
+
+
+def _costs(result: pb.EvaluationResult) -> tuple[str, str, str, str]:
+    usage = result.usage
+    seconds = result.duration.ToTimedelta().total_seconds()
+    share = usage.cache_hits / max(usage.inputs, 1)
+    return f"{seconds:.1f} s", f"{usage.tokens}", f"{usage.cache_hits} ({share:.0%})", str(usage.truncated)

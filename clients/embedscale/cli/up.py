@@ -1,0 +1,115 @@
+"""`evalctl up` and `evalctl down`: the whole cluster on this machine."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import click
+from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli.home import ClusterState, Home
+from embedscale.cli.local_cluster import START_SECONDS, LocalCluster, Ports, refuse_missing_packages, refuse_taken
+
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return once it is ready, and leave it running.")
+@click.option("--embedder-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--proxy-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--evaluator-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--redis-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@asynchronous
+async def up(detach: bool, embedder_port: int, proxy_port: int, evaluator_port: int, redis_port: int) -> None:
+    """Start embedder, proxy, evaluator and Redis on this machine.
+
+    Without --detach it stays in the foreground, and Ctrl-C stops everything.
+
+    Example: evalctl up --detach
+    """
+    ports = Ports(embedder_port, proxy_port, evaluator_port, redis_port)
+    if detach:
+        await _detached(Home(), ports)
+    else:
+        await _in_foreground(Home(), ports)
+
+
+@click.command()
+@asynchronous
+async def down() -> None:
+    """Stop the cluster of this machine.
+
+    Example: evalctl down
+    """
+    home = Home()
+    cluster = home.cluster()
+    if cluster is None:
+        raise CommandFailed(f"no cluster is up in {home.folder}", EXIT_USER)
+    os.kill(cluster.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while home.is_owned():
+        if time.monotonic() > deadline:
+            raise CommandFailed(f"process {cluster.pid} has not stopped after {_STOP_SECONDS:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
+    click.echo("stopped")
+
+
+async def _in_foreground(home: Home, ports: Ports) -> None:
+    stop_on_terminate()
+    with home.owned():
+        local = LocalCluster(home, ports, report=click.echo)
+        async with local as state:
+            home.publish(replace(state, pid=os.getpid()))
+            click.echo(f"ready; logs in {home.logs}; Ctrl-C stops it")
+            await local.watch()
+
+
+async def _detached(home: Home, ports: Ports) -> None:
+    if (running := home.cluster()) is not None:
+        return _say_ready(running, "already up")
+    refuse_missing_packages()
+    flags = [f"--{name}-port={port}" for name, port in vars(ports).items()]
+    for port in vars(ports).values():
+        refuse_taken(port)
+    home.logs.mkdir(parents=True, exist_ok=True)
+    log = home.logs / "up.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "embedscale.cli", "up", *flags]
+        supervisor = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _say_ready(await _published(home, supervisor), "ready")
+    except BaseException as error:
+        supervisor.terminate()
+        code = await asyncio.to_thread(supervisor.wait)
+        if isinstance(error, TimeoutError):
+            lines = log.read_text().strip().splitlines() or ["it said nothing"]
+            raise CommandFailed(lines[-1].removeprefix("evalctl: "), code or 3) from None
+        raise
+
+
+async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> ClusterState:
+    """Return the cluster once it is ready. Raises TimeoutError when it ended before, or took too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while (state := home.cluster()) is None:
+        if supervisor.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError
+        await asyncio.sleep(_POLL_SECONDS)
+    return state
+
+
+def _say_ready(state: ClusterState, word: str) -> None:
+    click.echo(f"{word}: evaluator {state.evaluation_address}, embedding {', '.join(state.embedding_addresses)}")
+    click.echo("next: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en")
+
+
+def stop_on_terminate() -> None:
+    """Let SIGTERM end the current task as Ctrl-C would."""
+    task = asyncio.current_task()
+    if task:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,0 +1,22 @@
+"""`evalctl version`."""
+
+import platform
+from importlib.metadata import version as version_of
+
+import click
+from embedscale.cli import options, printing
+
+
+@click.command()
+@options.output("table", "json")
+def version(output: str) -> None:
+    """Print the versions of evalctl and what it stands on.
+
+    Example: evalctl version
+    """
+    versions = {name: version_of(name) for name in ("embedscale", "grpcio", "protobuf")}
+    versions["python"] = platform.python_version()
+    if output == "json":
+        printing.as_json(versions)
+    else:
+        click.echo("  ".join(f"{name} {number}" for name, number in versions.items()))
