@@ -55,7 +55,7 @@ class TorchEngine:
 
     async def close(self) -> None:
         """See `Engine`."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     def fingerprint(self, truncation: Truncation) -> str:
         """See `Engine`: ERROR and END share a space, for a vector that END returns uncut is the one of ERROR."""

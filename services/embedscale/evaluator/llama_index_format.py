@@ -57,5 +57,5 @@ def _relevance_faults(query: str, ids: Any, corpus: Mapping[str, Any]) -> Iterat
         yield f"relevant_docs[{query!r}] is not a list of ids, or empty"
         return
     for document_id in ids:
-        if document_id not in corpus:
+        if not isinstance(document_id, str) or document_id not in corpus:
             yield f"relevant_docs[{query!r}] names unknown document {document_id!r}"

@@ -88,6 +88,9 @@ class _Observed:
         if isinstance(error, grpc.aio.AbortError):
             self.code = grpc.StatusCode.UNKNOWN
             raise error
+        if isinstance(error, NotImplementedError):
+            self.code = grpc.StatusCode.UNIMPLEMENTED
+            await context.abort(self.code, f"this server has no {self.method}")
         if isinstance(error, EmbedscaleError):
             status = rpc_status.to_status(to_status(error))
         else:

