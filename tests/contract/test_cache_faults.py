@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
+
 from embedscale.core.embedding import PreparedText
 from embedscale.embedder import bootstrap
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.cache_codec import cache_key
 from embedscale.embedding.catalog import Catalog
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-
 from tests.conftest import MINILM, RedisServer, served
 from tests.contract.test_embedding_service import Served
 

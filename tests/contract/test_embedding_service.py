@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pytest
-from embedscale.v1 import embedding_service_pb2 as pb
-from embedscale.v1 import types_pb2 as wire
-from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -18,6 +15,9 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import E5, MINILM
 
 SERVICE = "embedscale.v1.EmbeddingService"

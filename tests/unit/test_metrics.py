@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from embedscale.evaluator.metrics import (
     bootstrap_intervals,
     first_relevant,
@@ -15,8 +18,6 @@ from embedscale.evaluator.metrics import (
     order,
     reciprocal_ranks,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 QUERIES = 3000
 CUTOFFS = (1, 2, 3, 5, 10)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from embedscale.evaluator.index import FlatIndex
-from embedscale.evaluator.pipeline import search
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+
+from embedscale.evaluator.index import FlatIndex
+from embedscale.evaluator.pipeline import search
 
 Ranking = list[list[tuple[str, float]]]
 

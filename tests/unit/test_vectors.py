@@ -4,11 +4,12 @@ import struct
 
 import numpy as np
 import pytest
-from embedscale.core.embedding import Encoding
-from embedscale.embedding.vectors import cut, encode, l2_normalized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+
+from embedscale.core.embedding import Encoding
+from embedscale.embedding.vectors import cut, encode, l2_normalized
 
 matrices = st_numpy.arrays(
     np.float32,

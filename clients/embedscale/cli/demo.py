@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+
 from embedscale.cli import printing, results
 from embedscale.cli.chart import draw_scores
 from embedscale.cli.errors import asynchronous

@@ -6,6 +6,7 @@ from typing import BinaryIO, Literal
 
 import click
 import numpy as np
+
 from embedscale.cli import options, printing
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
 from embedscale.client import AsyncEmbeddingClient, EmbedResult

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 import click
+
 from embedscale.client import (
     ClientError,
     FailedPrecondition,

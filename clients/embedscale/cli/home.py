@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
 from platformdirs import user_state_path
+
+from embedscale.cli.errors import EXIT_USER, CommandFailed
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Home:
         with (self.folder / "lock").open("w") as lock:
             if not _locked(lock.fileno()):
                 raise CommandFailed(f"a cluster is up already in {self.folder}; `evalctl down` stops it", EXIT_USER)
+            self._state.unlink(missing_ok=True)  # of a cluster that was killed
             try:
                 yield
             finally:

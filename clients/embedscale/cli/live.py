@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import click
-from embedscale.cli.evaluations import Wanted
-from embedscale.v1 import evaluation_service_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from embedscale.cli.evaluations import Wanted
+from embedscale.v1 import evaluation_service_pb2 as pb
 
 STAGES = {
     pb.EVALUATION_STAGE_UNSPECIFIED: "waiting",

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from embedscale.cli.errors import EXIT_USER, CommandFailed
 from embedscale.cli.home import ClusterState, Home
 from embedscale.cli.processes import Child
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
@@ -88,6 +89,7 @@ class LocalCluster:
         options = {
             "port": port, "bind": LOOPBACK, "dir": self.home.redis, "save": "", "appendonly": "yes",
             "maxmemory": _REDIS_MEMORY, "maxmemory-policy": "allkeys-lfu", "loglevel": "warning",
+            "set-proc-title": "no",
         }  # fmt: skip
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         self._spawn("redis", [str(get_binary_path()), *arguments])

@@ -1,6 +1,7 @@
 """`evalctl`: one file a command."""
 
 import click
+
 from embedscale.cli.demo import demo
 from embedscale.cli.embed import embed
 from embedscale.cli.models import models

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import click
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
 from embedscale.cli import options, printing
 from embedscale.cli.errors import asynchronous
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.v1 import embedding_service_pb2 as pb
-from google.protobuf.json_format import MessageToDict
-from rich.table import Table
 
 
 @click.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from embedscale.cli.errors import EXIT_USER, CommandFailed
 from embedscale.cli.home import ClusterState, Home
 

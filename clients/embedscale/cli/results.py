@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from embedscale.cli.live import label
-from embedscale.v1 import evaluation_service_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
+
+from embedscale.cli.live import label
+from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 def as_table(evaluations: Sequence[pb.Evaluation]) -> Table:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import click
+
 from embedscale.cli import options, printing, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, run_all

@@ -1,6 +1,7 @@
 """`evalctl up` and `evalctl down`: the whole cluster on this machine."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 
 import click
+
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
 from embedscale.cli.home import ClusterState, Home
 from embedscale.cli.local_cluster import START_SECONDS, LocalCluster, Ports, refuse_missing_packages, refuse_taken
@@ -49,7 +51,8 @@ async def down() -> None:
     cluster = home.cluster()
     if cluster is None:
         raise CommandFailed(f"no cluster is up in {home.folder}", EXIT_USER)
-    os.kill(cluster.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(cluster.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while home.is_owned():
         if time.monotonic() > deadline:
@@ -96,7 +99,7 @@ async def _detached(home: Home, ports: Ports) -> None:
 async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> ClusterState:
     """Return the cluster once it is ready. Raises TimeoutError when it ended before, or took too long."""
     deadline = time.monotonic() + START_SECONDS
-    while (state := home.cluster()) is None:
+    while (state := home.cluster()) is None or state.pid != supervisor.pid:
         if supervisor.poll() is not None or time.monotonic() > deadline:
             raise TimeoutError
         await asyncio.sleep(_POLL_SECONDS)

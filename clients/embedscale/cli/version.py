@@ -4,6 +4,7 @@ import platform
 from importlib.metadata import version as version_of
 
 import click
+
 from embedscale.cli import options, printing
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import TypeVar
 
 import grpc
+
 from embedscale.client.errors import from_rpc_error
 
 ResponseT = TypeVar("ResponseT")

@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
+
 from embedscale.client.channel import Channel
 from embedscale.client.errors import NotFound
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceAsyncStub

@@ -126,6 +126,10 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.get`."""
         return self._thread.run(self._client.get(name))
 
+    def list(self) -> Iterator[pb.Evaluation]:
+        """See `AsyncEvaluationClient.list`."""
+        return self._thread.iterate(self._client.list())
+
     def query_results(self, name: str) -> Iterator[pb.QueryResult]:
         """See `AsyncEvaluationClient.query_results`."""
         return self._thread.iterate(self._client.query_results(name))

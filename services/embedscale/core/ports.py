@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import (
     EmbeddedTexts,
@@ -16,7 +18,6 @@ from embedscale.core.embedding import (
     Truncation,
 )
 from embedscale.core.evaluation import EvaluationSpec
-from numpy.typing import NDArray
 
 
 class Engine(Protocol):

@@ -1,6 +1,7 @@
 """Names the embedder's concrete classes."""
 
 import torch
+
 from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.bootstrap import build_application

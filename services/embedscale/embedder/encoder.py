@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModel
+
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
 from embedscale.embedder.pooling import POOLINGS
 from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
 from embedscale.embedding.catalog import LocalModel
 from embedscale.embedding.vectors import l2_normalized
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import AutoModel
 
 
 class Encoder:

@@ -1,7 +1,8 @@
 """Settings of the embedder."""
 
-from embedscale.embedding.settings import EmbeddingServerSettings
 from pydantic import Field
+
+from embedscale.embedding.settings import EmbeddingServerSettings
 
 
 class EmbedderSettings(EmbeddingServerSettings):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import grpc
+
 from embedscale.core.ports import Engine, VectorCache
 from embedscale.embedding.admission import Admission
 from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog

@@ -12,8 +12,9 @@ import hashlib
 import struct
 
 import numpy as np
-from embedscale.core.embedding import Embedding, PreparedText
 from numpy.typing import NDArray
+
+from embedscale.core.embedding import Embedding, PreparedText
 
 _HEADER = struct.Struct("<3sBB3xII")
 _CHECKSUM_BYTES = 8

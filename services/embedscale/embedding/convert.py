@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
+
 from embedscale.core.embedding import EmbedCommand, EmbedOutcome, Encoding, InputType, ModelInfo, ModelState, Truncation
 from embedscale.core.errors import InvalidField
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
-from google.protobuf.duration_pb2 import Duration
 
 WireT = TypeVar("WireT", bound=int)
 DomainT = TypeVar("DomainT")

@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from embedscale.core.embedding import Embedding, PreparedText
-from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
-from embedscale.servicekit.telemetry import CACHE_ERRORS, CACHE_LOOKUPS
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from embedscale.core.embedding import Embedding, PreparedText
+from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
+from embedscale.servicekit.telemetry import CACHE_ERRORS, CACHE_LOOKUPS
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+
 from embedscale.core.embedding import (
     EmbedCommand,
     Embedding,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
 from embedscale.core.errors import EmbedscaleError
 from embedscale.embedding.convert import to_command, to_input_type, to_model, to_response, to_texts
 from embedscale.embedding.service import EmbeddingService

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from embedscale.servicekit.settings import ServerSettings
 from pydantic import Field
+
+from embedscale.servicekit.settings import ServerSettings
 
 
 class EmbeddingServerSettings(ServerSettings):

@@ -1,8 +1,9 @@
 """What is derived from full vectors: shorter ones, and other encodings."""
 
 import numpy as np
-from embedscale.core.embedding import Encoding, Matrix
 from numpy.typing import NDArray
+
+from embedscale.core.embedding import Encoding, Matrix
 
 
 def cut(vectors: Matrix, dimensions: int, *, normalize: bool) -> Matrix:

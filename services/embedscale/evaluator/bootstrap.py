@@ -1,6 +1,7 @@
 """Names the evaluator's concrete classes."""
 
 import grpc
+
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
 from embedscale.evaluator.index import FlatIndex
 from embedscale.evaluator.jobs import EvaluationJobs

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+
 from embedscale.evaluator.metrics import Ranks, Values, bootstrap_intervals
 
 ROUNDS = 10_000

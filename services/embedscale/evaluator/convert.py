@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from embedscale.core import evaluation as domain
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import Truncation
@@ -13,8 +16,6 @@ from embedscale.evaluator.metrics import METRICS, group_numbers
 from embedscale.servicekit.status import to_wire
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 MAX_CUTOFF = 1000
 MAX_REQUEST_ID = 128

@@ -2,8 +2,9 @@
 
 import faiss
 import numpy as np
-from embedscale.core.embedding import Matrix
 from numpy.typing import NDArray
+
+from embedscale.core.embedding import Matrix
 
 
 class FlatIndex:

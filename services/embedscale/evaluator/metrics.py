@@ -6,8 +6,9 @@ A query's rank is that of its first relevant document, counted from 1; 0 means n
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from embedscale.core.evaluation import Metric
 from numpy.typing import NDArray
+
+from embedscale.core.evaluation import Metric
 
 Ranks = NDArray[np.int64]
 Values = NDArray[np.float64]

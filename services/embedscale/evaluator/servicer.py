@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
 from embedscale.core.errors import InvalidField
 from embedscale.core.ports import DatasetSource
 from embedscale.evaluator.convert import (

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import httpx
+
 from embedscale.core.dataset import Dataset
 from embedscale.core.errors import DatasetForbidden, DatasetInvalid, DatasetNotFound
 from embedscale.evaluator import builtin

@@ -1,7 +1,8 @@
 """Settings of the OpenAI proxy."""
 
-from embedscale.embedding.settings import EmbeddingServerSettings
 from pydantic import Field
+
+from embedscale.embedding.settings import EmbeddingServerSettings
 
 
 class ProxySettings(EmbeddingServerSettings):

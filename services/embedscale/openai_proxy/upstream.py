@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import openai
+from openai.types import Embedding as UpstreamEmbedding
+
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import (
     EmbedscaleError,
@@ -15,7 +17,6 @@ from embedscale.core.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from openai.types import Embedding as UpstreamEmbedding
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
 

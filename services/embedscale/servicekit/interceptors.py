@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from grpc_status import rpc_status
+
 from embedscale.core.errors import EmbedscaleError
 from embedscale.servicekit.status import internal_status, to_status
 from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
-from grpc_status import rpc_status
 
 log = logging.getLogger(__name__)
 

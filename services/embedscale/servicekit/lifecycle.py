@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
-from embedscale.servicekit.interceptors import CallInterceptor
-from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
-from embedscale.servicekit.telemetry import configure_logging
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
+
+from embedscale.servicekit.interceptors import CallInterceptor
+from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
+from embedscale.servicekit.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 

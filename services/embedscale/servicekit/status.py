@@ -1,13 +1,14 @@
 """The one table from domain errors to gRPC statuses."""
 
 import grpc
-from embedscale.core import errors
-from embedscale.v1 import types_pb2 as wire
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
+from embedscale.core import errors
+from embedscale.v1 import types_pb2 as wire
 
 DOMAIN = "embedscale"
 _PREFIX = "ERROR_REASON_"
