@@ -1,5 +1,6 @@
 """The cache's layout: what is written is read, and nothing else is taken for a vector."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,17 @@ def test_half_precision_rounds_and_takes_two_bytes_a_number() -> None:
     full, half = (pack(KEY, Embedding(vector, 3, False), half=half) for half in (False, True))
     assert len(full) - len(half) == 2 * 101
     assert np.array_equal(unpack(KEY, half).vector, vector.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("magic", "dimensions"), [(b"ES2", 4), (b"\0\0\0", 4), (b"ES1", 3), (b"ES1", 5), (b"ES1", 2**32 - 1)]
+)
+def test_a_strange_header_is_noticed_even_under_a_right_checksum(magic: bytes, dimensions: int) -> None:
+    value = pack(KEY, EXAMPLE)
+    vector = value[24:]
+    header = magic + value[3:8] + dimensions.to_bytes(4, "little") + value[12:16]
+    with pytest.raises(CorruptValue):
+        unpack(KEY, header + hashlib.blake2b(KEY + header + vector, digest_size=8).digest() + vector)
 
 
 def test_an_unpacked_vector_can_be_written_to() -> None:
@@ -146,7 +158,7 @@ def test_the_layout_is_final() -> None:
     assert pack(KEY, embedding([0.5, -1.0], None, False), half=True).hex() == PINNED_HALF_VALUE
 
 
-PINNED_KEY = b"es1:0123456789abcdef0123456789abcdef:c54a08b193d2631119ec9b462916caf0d188ffcb"
+PINNED_KEY = b"es1:0123456789abcdef0123456789abcdef:850673438ca1a719aa721e513dc113db3f3fa12e"
 PINNED_KEY_WITHOUT_VARIANT = b"es1:0123456789abcdef0123456789abcdef:24419d2f696c342385f86696356d940e2b465593"
-PINNED_VALUE = "45533101030000000400000009000000a0d5c5553e9193be0000003f000080bf0000000000005040"
-PINNED_HALF_VALUE = "45533102000000000200000000000000a1df3dc6ac771ba8003800bc"
+PINNED_VALUE = "45533101030000000400000009000000f8c658c67c17c54c0000003f000080bf0000000000005040"
+PINNED_HALF_VALUE = "455331020000000002000000000000003ca001f0c90663b1003800bc"

@@ -62,6 +62,14 @@ def test_when_all_documents_tie_the_greatest_ids_are_found(cutoff: int) -> None:
     assert ranking == [(document, 2.0) for document in sorted(documents, reverse=True)][:cutoff]
 
 
+def test_a_tie_that_begins_or_ends_at_any_cutoff_is_resolved() -> None:
+    vectors = np.repeat(np.arange(8, dtype=np.float32), [1, 2, 3, 4, 5, 4, 3, 2])[:, None]
+    documents = [f"{number * 7 % 24:02}" for number in range(24)]
+    query = np.ones((1, 1), np.float32)
+    for cutoff in range(1, 26):
+        assert found(vectors, query, documents, cutoff) == brute_force(vectors, query, documents, cutoff)
+
+
 def test_a_tie_in_one_query_alone_is_resolved() -> None:
     vectors = np.asarray([[1, 0], [1, 3], [1, 2], [1, 1]], np.float32)
     queries = np.asarray([[0, 1], [1, 0]], np.float32)

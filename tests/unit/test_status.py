@@ -1,7 +1,9 @@
 """The table of errors, its two ways over the wire, and its inverse in the client."""
 
 import inspect
+import re
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from embedscale.core import errors
 from embedscale.servicekit.status import TABLE, from_reason, internal_status, reason_of, to_status, to_wire
 from embedscale.v1 import types_pb2 as wire
 
+PROTO = Path(__file__).parents[2] / "protos/embedscale/v1/types.proto"
 GROUPS = {errors.EmbedscaleError, errors.NotFound, errors.Retryable}
 CONCRETE = {
     kind
@@ -80,26 +83,9 @@ def test_the_client_raises_the_class_named_like_the_code(kind: type[errors.Embed
 
 
 def test_the_codes_are_those_that_the_wire_documents() -> None:
-    documented = {
-        "MODEL_NOT_FOUND": "NOT_FOUND",
-        "EVALUATION_NOT_FOUND": "NOT_FOUND",
-        "DATASET_NOT_FOUND": "NOT_FOUND",
-        "INVALID_FIELD": "INVALID_ARGUMENT",
-        "INPUT_TOO_LONG": "INVALID_ARGUMENT",
-        "DATASET_INVALID": "INVALID_ARGUMENT",
-        "DATASET_FORBIDDEN": "PERMISSION_DENIED",
-        "OVERLOADED": "RESOURCE_EXHAUSTED",
-        "UPSTREAM_RATE_LIMITED": "RESOURCE_EXHAUSTED",
-        "UPSTREAM_UNAVAILABLE": "UNAVAILABLE",
-        "STARTING": "UNAVAILABLE",
-        "DEADLINE": "DEADLINE_EXCEEDED",
-        "UPSTREAM_REFUSED_KEY": "FAILED_PRECONDITION",
-        "UPSTREAM_CHANGED": "FAILED_PRECONDITION",
-        "UPSTREAM_REJECTED": "INVALID_ARGUMENT",
-        "NON_FINITE_EMBEDDING": "INTERNAL",
-        "MODEL_FAILED": "FAILED_PRECONDITION",
-        "NOT_COMPARABLE": "FAILED_PRECONDITION",
-    }
+    # The comment above each reason ends in the code, such as "... when to come back. RESOURCE_EXHAUSTED."
+    found = re.findall(r"([A-Z_]+)\.\n  ERROR_REASON_(\w+) = ", PROTO.read_text("utf-8"))
+    documented = {reason: code for code, reason in found if reason not in REASONS_WITHOUT_ERROR}
     assert {short(reason): code.name for code, reason in TABLE.values()} == documented
 
 

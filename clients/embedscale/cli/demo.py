@@ -13,7 +13,6 @@ from embedscale.cli.evaluations import Wanted, run_all
 from embedscale.cli.home import Home
 from embedscale.cli.live import live_view
 from embedscale.cli.local_cluster import LocalCluster, Ports
-from embedscale.cli.up import stop_on_terminate
 from embedscale.client import AsyncEvaluationClient
 
 MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
@@ -31,7 +30,8 @@ async def demo(chart: Path) -> None:
 
     Example: evalctl demo
     """
-    stop_on_terminate()
+    chart.parent.mkdir(parents=True, exist_ok=True)
+    chart.open("ab").close()  # better to fail now than after the work
     home = Home()
     wanted = [Wanted(model, f"builtin:velmar/{language}") for language in LANGUAGES for model in MODELS]
     with home.owned():

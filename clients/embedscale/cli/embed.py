@@ -43,6 +43,8 @@ async def embed(
     given = list(texts) or [line for line in sys.stdin.read().splitlines() if line]
     if not given:
         raise CommandFailed("no texts: give them as arguments or as lines of standard input", EXIT_USER)
+    if any("\ud800" <= character <= "\udfff" for text in given for character in text):
+        raise CommandFailed("a text is not UTF-8", EXIT_USER)
     async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
         result = await client.embed(
             given, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation

@@ -2,20 +2,14 @@
 
 import asyncio
 import functools
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 import click
 
-from embedscale.client import (
-    ClientError,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    Unauthenticated,
-)
+from embedscale.client import ClientError
 from embedscale.client import errors as client_errors
 
 EXIT_USER = 2
@@ -27,7 +21,6 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 """SIGTERM."""
 
-_USER_ERRORS = (InvalidArgument, NotFound, PermissionDenied, Unauthenticated)
 _USER_REASONS = {
     "MODEL_NOT_FOUND",
     "EVALUATION_NOT_FOUND",
@@ -36,6 +29,7 @@ _USER_REASONS = {
     "DATASET_FORBIDDEN",
     "INVALID_FIELD",
     "INPUT_TOO_LONG",
+    "EVALUATION_NOT_FINISHED",
     "NOT_COMPARABLE",
 }
 
@@ -56,25 +50,41 @@ def from_reason(reason: str, message: str) -> CommandFailed:
 
 
 def asynchronous(command: Callable[Parameters, Coroutine[Any, Any, None]]) -> Callable[Parameters, None]:
-    """Run a coroutine as a command, and turn what it raises into a line and an exit code."""
+    """Run a coroutine as a command; SIGTERM ends it as Ctrl-C does; what it raises becomes a line and an exit code."""
 
     @functools.wraps(command)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
         try:
-            asyncio.run(command(*arguments, **options))
+            asyncio.run(_until_terminated(command(*arguments, **options)))
         except KeyboardInterrupt:
             _end("interrupted", EXIT_INTERRUPTED)
         except asyncio.CancelledError:
             _end("terminated", EXIT_TERMINATED)
         except CommandFailed as error:
             _end(str(error), error.code)
-        except client_errors.Unavailable as error:
-            _end(f"{error.message}; is the cluster up? `evalctl up --detach` starts one on this machine", EXIT_SERVER)
         except ClientError as error:
-            wrong = isinstance(error, _USER_ERRORS) and not isinstance(error, FailedPrecondition)
-            _end(error.message, EXIT_USER if wrong else EXIT_SERVER)
+            failure = _from_client(error)
+            _end(str(failure), failure.code)
+        except OSError as error:
+            _end(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_USER)
 
     return run
+
+
+async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.current_task()
+    if task:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await work
+
+
+def _from_client(error: ClientError) -> CommandFailed:
+    if error.reason:
+        return from_reason(error.reason, error.message)
+    if isinstance(error, client_errors.Unavailable):
+        return CommandFailed(f"{error.message}; is the cluster up? `evalctl up --detach` starts one on this machine")
+    wrong = isinstance(error, client_errors.InvalidArgument | client_errors.NotFound | client_errors.PermissionDenied)
+    return CommandFailed(error.message, EXIT_USER if wrong else EXIT_SERVER)
 
 
 def _end(message: str, code: int) -> None:

@@ -28,17 +28,23 @@ async def run_all(client: AsyncEvaluationClient, wanted: Sequence[Wanted], on_ev
 
     Raises CommandFailed with the reason of the first evaluation that fails.
     """
-    started = [
-        await client.create(w.model, w.dataset, cutoffs=w.cutoffs, dimensions=w.dimensions, truncation=w.truncation)
-        for w in wanted
-    ]
+    started: list[str] = []
     try:
+        for one in wanted:
+            started.append(await _start(client, one))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_follow(client, i, one.name, on_event)) for i, one in enumerate(started)]
+            tasks = [group.create_task(_follow(client, i, name, on_event)) for i, name in enumerate(started)]
     except BaseException as error:
-        await asyncio.gather(*(client.cancel(one.name) for one in started), return_exceptions=True)
+        await asyncio.gather(*(client.cancel(name) for name in started), return_exceptions=True)
         raise (error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error) from None
     return [task.result() for task in tasks]
+
+
+async def _start(client: AsyncEvaluationClient, one: Wanted) -> str:
+    evaluation = await client.create(
+        one.model, one.dataset, cutoffs=one.cutoffs, dimensions=one.dimensions, truncation=one.truncation
+    )
+    return evaluation.name
 
 
 async def _follow(client: AsyncEvaluationClient, place: int, name: str, on_event: OnEvent) -> pb.Evaluation:

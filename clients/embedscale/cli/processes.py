@@ -1,19 +1,16 @@
 """Child processes that log to a file, are stopped in order, and never outlive their parent."""
 
 import asyncio
-import ctypes
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedscale.cli.errors import CommandFailed
 
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
-_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -24,13 +21,12 @@ class Child:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "embedscale.cli.die_with_parent", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **environment},
+                env=_environment(environment),
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - no other thread runs when children are started
             )
 
     @property
@@ -57,16 +53,12 @@ class Child:
         self._process.wait()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """On Linux the kernel kills the child when its parent dies, however that dies; elsewhere nothing does."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent = os.getpid()
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return before_exec
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without settings that are meant for servers started by hand, and without proxies on loopback."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("EMBEDSCALE_") or name.startswith(("EMBEDSCALE_HOME", "EMBEDSCALE_UPSTREAM_KEY_"))
+    }
+    direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost")))
+    return {**kept, "NO_PROXY": direct, "no_proxy": direct, **changes}

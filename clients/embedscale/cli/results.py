@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
+from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli.live import label
@@ -17,7 +18,7 @@ def as_table(evaluations: Sequence[pb.Evaluation]) -> Table:
     for evaluation in evaluations:
         result = evaluation.result
         scores = [f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in result.metrics]
-        table.add_row(evaluation.spec.dataset, evaluation.spec.model, *scores, *_costs(result))
+        table.add_row(escape(evaluation.spec.dataset), escape(evaluation.spec.model), *scores, *_costs(result))
     return table
 
 

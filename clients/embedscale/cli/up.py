@@ -48,21 +48,20 @@ async def down() -> None:
     Example: evalctl down
     """
     home = Home()
-    cluster = home.cluster()
-    if cluster is None:
+    owner = home.owner()
+    if owner is None:
         raise CommandFailed(f"no cluster is up in {home.folder}", EXIT_USER)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(cluster.pid, signal.SIGTERM)
+        os.kill(owner, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    while home.is_owned():
+    while home.owner() is not None:
         if time.monotonic() > deadline:
-            raise CommandFailed(f"process {cluster.pid} has not stopped after {_STOP_SECONDS:.0f} s")
+            raise CommandFailed(f"process {owner} has not stopped after {_STOP_SECONDS:.0f} s")
         await asyncio.sleep(_POLL_SECONDS)
     click.echo("stopped")
 
 
 async def _in_foreground(home: Home, ports: Ports) -> None:
-    stop_on_terminate()
     with home.owned():
         local = LocalCluster(home, ports, report=click.echo)
         async with local as state:
@@ -98,7 +97,7 @@ async def _detached(home: Home, ports: Ports) -> None:
 
 async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> ClusterState:
     """Return the cluster once it is ready. Raises TimeoutError when it ended before, or took too long."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_SECONDS + _STOP_SECONDS
     while (state := home.cluster()) is None or state.pid != supervisor.pid:
         if supervisor.poll() is not None or time.monotonic() > deadline:
             raise TimeoutError
@@ -109,10 +108,3 @@ async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> Clust
 def _say_ready(state: ClusterState, word: str) -> None:
     click.echo(f"{word}: evaluator {state.evaluation_address}, embedding {', '.join(state.embedding_addresses)}")
     click.echo("next: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en")
-
-
-def stop_on_terminate() -> None:
-    """Let SIGTERM end the current task as Ctrl-C would."""
-    task = asyncio.current_task()
-    if task:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -11,6 +11,7 @@ from embedscale.client.errors import from_rpc_error
 ResponseT = TypeVar("ResponseT")
 
 MAX_MESSAGE_BYTES = 64 * 2**20
+_LOOPBACK = ("127.", "localhost:", "[::1]")
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -40,6 +41,7 @@ class Channel:
                 ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
             ],
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.channel import Channel
-from embedscale.client.errors import NotFound
+from embedscale.client.errors import FailedPrecondition, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -81,10 +81,15 @@ class AsyncEmbeddingClient:
             )
             async with places:
                 left = deadline - asyncio.get_running_loop().time()
-                return await channel.call(_stub(channel).Embed(request, timeout=left))
+                try:
+                    return await channel.call(_stub(channel).Embed(request, timeout=left))
+                except Unavailable:
+                    self._homes.pop(model, None)  # the next call looks where the model is now
+                    raise
 
         starts = range(0, len(given), size)
         responses = await _together([one(given[start : start + size]) for start in starts])
+        _refuse_mixed(responses, model)
         return _joined(responses, dimensions or description.dimensions, description.fingerprint)
 
     async def models(self) -> list[pb.Model]:
@@ -142,6 +147,12 @@ async def _together(calls: Sequence[Coroutine[None, None, pb.EmbedResponse]]) ->
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
+
+
+def _refuse_mixed(responses: Sequence[pb.EmbedResponse], model: str) -> None:
+    if len({response.fingerprint for response in responses}) > 1:
+        message = f"replicas of {model!r} have different vector spaces; their vectors cannot be used together"
+        raise FailedPrecondition(message, reason="UPSTREAM_CHANGED")
 
 
 def _joined(responses: Sequence[pb.EmbedResponse], dimensions: int, fingerprint: str) -> EmbedResult:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,6 +23,9 @@ class _LoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        if self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -32,8 +35,18 @@ class _LoopThread:
 
     def iterate(self, stream: AsyncIterator[ResultT]) -> Iterator[ResultT]:
         end = object()
-        while (item := self.run(_next(stream, end))) is not end:
-            yield item
+        try:
+            while (item := self.run(_next(stream, end))) is not end:
+                yield item
+        finally:
+            self.run(_closed(stream))
+
+    def make(self, kind: type[ResultT], *arguments: object) -> ResultT:
+        try:
+            return self.run(_made(kind, *arguments))
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -45,6 +58,11 @@ async def _next(stream: AsyncIterator[Any], end: object) -> Any:
     return await anext(stream, end)
 
 
+async def _closed(stream: AsyncIterator[Any]) -> None:
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()
+
+
 class _Client:
     """A client on a loop thread, closed by `close` or by leaving its `with` block."""
 
@@ -53,8 +71,10 @@ class _Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._thread.run(self._client.close())
-        self._thread.stop()
+        try:
+            self._thread.run(self._client.close())
+        finally:
+            self._thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +92,7 @@ class EmbeddingClient(_Client):
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._thread = _LoopThread()
-        self._client = self._thread.run(_made(AsyncEmbeddingClient, addresses))
+        self._client = self._thread.make(AsyncEmbeddingClient, addresses)
 
     def embed(
         self,
@@ -112,7 +132,7 @@ class EvaluationClient(_Client):
 
     def __init__(self, address: str) -> None:
         self._thread = _LoopThread()
-        self._client = self._thread.run(_made(AsyncEvaluationClient, address))
+        self._client = self._thread.make(AsyncEvaluationClient, address)
 
     def create(self, model: str, dataset: str, *, cutoffs: Sequence[int] = (5,), dimensions: int = 0) -> pb.Evaluation:
         """See `AsyncEvaluationClient.create`."""

@@ -9,7 +9,7 @@ EmbedscaleError
 ├── ModelStarting, ModelFailed
 ├── DeadlineExceeded
 ├── NonFiniteEmbedding
-└── NotComparable
+└── EvaluationNotFinished, NotComparable
 """
 
 
@@ -113,6 +113,10 @@ class DeadlineExceeded(EmbedscaleError):
 
 class NonFiniteEmbedding(EmbedscaleError):
     """The model produced NaN or infinity; the vector was neither returned nor cached."""
+
+
+class EvaluationNotFinished(EmbedscaleError):
+    """The evaluation has no results, because it has not succeeded, or not yet."""
 
 
 class NotComparable(EmbedscaleError):

@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens that are not padding, (n, d)."""
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    """Mean over the tokens that are not padding, (n, d), summed in float32: half precision overflows on long texts."""
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
 def cls(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001

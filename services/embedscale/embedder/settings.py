@@ -8,7 +8,7 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 class EmbedderSettings(EmbeddingServerSettings):
     """What only local models need."""
 
-    device: str = "auto"
+    device: str = Field(default="auto", pattern="^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     """Where models run: "cpu", "cuda", "mps", or "auto" for the best there is."""
     threads: int | None = Field(default=None, ge=1)
     """Threads that torch computes with; all cores by default."""

@@ -1,6 +1,7 @@
 """Layout of the cache: which key a text has, and how a vector is written under it.
 
-Key:    "es1:" fingerprint ":" blake2b-160 of the prompted text (keyed with the variant, if any), in hexadecimal.
+Key:    "es1:" fingerprint ":" blake2b-160 of the prompted text (keyed with the blake2b-512 of the variant, if there is
+        one), in hexadecimal.
 Value:  magic "ES1", dtype (1: float32, 2: float16), flags (1: truncated, 2: token count known), 3 bytes reserved,
         dimensions uint32, token count uint32, checksum (8 bytes), vector; all little-endian.
 
@@ -30,7 +31,8 @@ class CorruptValue(Exception):
 def cache_key(fingerprint: str, text: PreparedText) -> bytes:
     """Key of a text's vector in the space `fingerprint`."""
     content = text.prompted.encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(content, digest_size=20, key=text.variant.encode()[:64]).hexdigest()
+    variant = hashlib.blake2b(text.variant.encode()).digest() if text.variant else b""
+    digest = hashlib.blake2b(content, digest_size=20, key=variant).hexdigest()
     return f"es1:{fingerprint}:{digest}".encode()
 
 

@@ -78,6 +78,8 @@ class LocalModel(Model):
 
     engine: Literal["torch"]
     """What computes it."""
+    max_tokens: int = Field(ge=3)
+    """Tokens the model takes, prompt and special tokens included."""
     source: Source
     """Where its files are."""
     sha256: Mapping[str, Sha256] = {}
@@ -128,6 +130,8 @@ def load_catalog(extra: Path | None = None) -> Catalog:
             models |= _models(extra.read_text("utf-8"), str(extra))
         except OSError as error:
             raise CatalogError(f"{extra}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise CatalogError(f"{extra}: not UTF-8") from None
     try:
         return Catalog.model_validate({"models": models})
     except ValidationError as error:

@@ -22,7 +22,7 @@ _FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 
 class RedisVectorCache:
-    """One MGET and one pipelined write a batch; after a failure Redis is left alone for a second."""
+    """One MGET and one pipelined write a batch; after a failure reads, or writes, are left out for a second."""
 
     def __init__(self, url: str, *, ttl_seconds: int, timeout_seconds: float) -> None:
         self._redis = Redis.from_url(
@@ -32,7 +32,7 @@ class RedisVectorCache:
             socket_connect_timeout=timeout_seconds,
         )
         self._ttl_seconds = ttl_seconds
-        self._closed_until = 0.0
+        self._closed_until = {"read": 0.0, "write": 0.0}
 
     async def get(self, fingerprint: str, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:
         """See `VectorCache`."""
@@ -46,7 +46,7 @@ class RedisVectorCache:
 
     async def put(self, fingerprint: str, entries: Mapping[PreparedText, Embedding]) -> None:
         """See `VectorCache`."""
-        if not self._usable() or not entries:
+        if not self._usable("write") or not entries:
             return
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -62,22 +62,24 @@ class RedisVectorCache:
         await self._redis.aclose()
 
     async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        if self._usable() and keys:
+        if self._usable("read") and keys:
             try:
                 values = cast("Sequence[bytes | None]", await self._redis.mget(keys))
             except _FAILURES as error:
                 self._pause("read", error)
             else:
-                return values
+                if isinstance(values, list) and len(values) == len(keys):
+                    return values
+                self._pause("read", TypeError())
         return [None] * len(keys)
 
-    def _usable(self) -> bool:
-        return time.monotonic() >= self._closed_until
+    def _usable(self, kind: str) -> bool:
+        return time.monotonic() >= self._closed_until[kind]
 
     def _pause(self, kind: str, error: BaseException) -> None:
         CACHE_ERRORS.labels(kind).inc()
-        self._closed_until = time.monotonic() + _PAUSE_SECONDS
-        log.warning("the cache is left alone for %g s: %s failed: %s", _PAUSE_SECONDS, kind, type(error).__name__)
+        self._closed_until[kind] = time.monotonic() + _PAUSE_SECONDS
+        log.warning("no cache %s for %g s: %s", kind, _PAUSE_SECONDS, type(error).__name__)
 
 
 class NoCache:
@@ -94,11 +96,11 @@ class NoCache:
         """See `VectorCache`."""
 
 
-def _unpacked(key: bytes, value: bytes | None) -> Embedding | None:
+def _unpacked(key: bytes, value: object) -> Embedding | None:
     if value is None:
         return None
     try:
-        return unpack(key, value)
+        return unpack(key, value if isinstance(value, bytes) else b"")
     except CorruptValue:
         CACHE_ERRORS.labels("corrupt").inc()
         return None

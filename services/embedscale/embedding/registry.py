@@ -13,15 +13,22 @@ class ModelRegistry:
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = {engine.info.name: engine for engine in engines}
+        self._starting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start all engines side by side. Raises ModelFailed if none of them came up."""
-        await asyncio.gather(*(engine.start() for engine in self._engines.values()))
-        if not any(info.state is ModelState.READY for info in self.models()):
-            raise ModelFailed("; ".join(f"{info.name}: {info.state_message}" for info in self.models()))
+        """Start all engines side by side; return as soon as one is ready. Raises ModelFailed if none came up."""
+        self._starting = [asyncio.create_task(engine.start()) for engine in self._engines.values()]
+        for next_started in asyncio.as_completed(self._starting):
+            await next_started
+            if any(info.state is ModelState.READY for info in self.models()):
+                return
+        raise ModelFailed("; ".join(f"{info.name}: {info.state_message}" for info in self.models()))
 
     async def close(self) -> None:
-        """Close all engines."""
+        """Give up what is still starting, and close all engines."""
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
 
     def models(self) -> list[ModelInfo]:

@@ -1,14 +1,13 @@
 """EmbeddingService on the wire: convert, await, convert."""
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
-from embedscale.core.errors import EmbedscaleError
 from embedscale.embedding.convert import to_command, to_input_type, to_model, to_response, to_texts
+from embedscale.embedding.ordered import in_order
 from embedscale.embedding.service import EmbeddingService
 from embedscale.servicekit.status import to_wire
 from embedscale.v1 import embedding_service_pb2 as pb
@@ -31,22 +30,12 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         return to_response(request.model, await self._service.embed(to_command(request)))
 
     async def EmbedStream(
-        self,
-        request_iterator: AsyncIterator[pb.EmbedStreamRequest],
-        context: Context,
+        self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Context
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
-        """Embed batch after batch, a few at a time, answered in the order they came."""
-        running: deque[asyncio.Task[pb.EmbedStreamResponse]] = deque()
-        try:
-            async for request in request_iterator:
-                running.append(asyncio.create_task(self._embed_one(request)))
-                if len(running) >= _STREAM_WINDOW:
-                    yield await running.popleft()
-            while running:
-                yield await running.popleft()
-        finally:
-            for task in running:
-                task.cancel()
+        """Embed batch after batch, a few at a time, each answered as soon as it and those before it are done."""
+        async with aclosing(in_order(self._embed_one, request_iterator, _STREAM_WINDOW)) as responses:
+            async for response in responses:
+                yield response
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
         """Count tokens without computing."""
@@ -68,6 +57,6 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def _embed_one(self, request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
         try:
             outcome = await self._service.embed(to_command(request.request))
-        except EmbedscaleError as error:
+        except Exception as error:
             return pb.EmbedStreamResponse(batch_id=request.batch_id, error=to_wire(error))
         return pb.EmbedStreamResponse(batch_id=request.batch_id, response=to_response(request.request.model, outcome))

@@ -14,7 +14,7 @@ class EmbeddingServerSettings(ServerSettings):
     """YAML file of models that adds to the shipped catalog."""
     models: list[str] = []
     """Catalog names of the models to host; all that this server can host when empty."""
-    redis_url: str = ""
+    redis_url: str = Field(default="", pattern="^((rediss?|unix)://.*)?$")
     """URL of the Redis that caches vectors; no cache when empty."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
     """How long the cache may take to answer before it is passed over."""

@@ -18,7 +18,12 @@ def build(settings: EvaluatorSettings) -> Application:
     embedder = ClientTextEmbedder(settings.embedding_addresses)
     datasets = DatasetSources(settings.dataset_roots, settings.dataset_hosts, settings.dataset_max_bytes)
     pipeline = Pipeline(datasets, embedder, FlatIndex)
-    jobs = EvaluationJobs(pipeline, running=settings.running_evaluations, kept=settings.kept_evaluations)
+    jobs = EvaluationJobs(
+        pipeline,
+        running=settings.running_evaluations,
+        queued=settings.queued_evaluations,
+        kept=settings.kept_evaluations,
+    )
 
     def register(server: grpc.aio.Server) -> None:
         # Abstract to the type checker alone: rpcs that are not overridden answer UNIMPLEMENTED.

@@ -22,8 +22,8 @@ def known() -> list[str]:
 def load(uri: str) -> Dataset:
     """Load `builtin:velmar/hu`, or `builtin:velmar/hu-en` for Hungarian questions on the English corpus."""
     name, _, pair = uri.removeprefix(SCHEME).partition("/")
-    asked, _, searched = pair.partition("-")
-    searched = searched or asked
+    asked, crossed, searched = pair.partition("-")
+    searched = searched if crossed else asked
     if name != "velmar" or not {asked, searched} <= set(LANGUAGES):
         hint = f"{SCHEME}velmar/LANGUAGE or LANGUAGE-LANGUAGE (questions, then corpus) of {', '.join(LANGUAGES)}"
         raise DatasetNotFound(f"no built-in data set {uri!r}: there is {hint}", field="dataset")

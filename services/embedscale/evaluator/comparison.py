@@ -12,6 +12,7 @@ ROUNDS = 10_000
 LEVEL = 0.05
 _SEED = 20240229
 _SIGNS_AT_ONCE = 10**6
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def randomisation_p_value(differences: Values, groups: Ranks, rounds: int = ROUN
     Carterette, CIKM 2007). The observed assignment counts as one of the rounds, so that p is never 0.
     """
     sums = np.bincount(groups, differences)
-    observed = abs(sums.sum()) * (1 - 1e-12)
+    observed = abs(sums.sum()) - _ROUNDING * np.abs(sums).sum()
     random = np.random.default_rng(_SEED)
     size = max(_SIGNS_AT_ONCE // len(sums), 1)
     extreme = 0

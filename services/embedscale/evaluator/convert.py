@@ -1,6 +1,7 @@
 """Between the wire's messages and the domain's values."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from embedscale.core import evaluation as domain
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import Truncation
-from embedscale.core.errors import EmbedscaleError, InvalidField
+from embedscale.core.errors import InvalidField
 from embedscale.evaluator.comparison import compare, tied_with_best
 from embedscale.evaluator.metrics import METRICS, group_numbers
 from embedscale.servicekit.status import to_wire
@@ -19,6 +20,7 @@ from embedscale.v1 import types_pb2 as wire
 
 MAX_CUTOFF = 1000
 MAX_REQUEST_ID = 128
+MAX_PAGE_BYTES = 2**20
 _DEFAULT_CUTOFFS = (5,)
 _NAME_PREFIX = "evaluations/"
 
@@ -67,7 +69,7 @@ def to_id(name: str) -> str:
 
 def to_page(size: int, token: str, default: int, limit: int) -> slice:
     """Read which rows a page request means. Raises InvalidField."""
-    if token and not (token.isascii() and token.isdigit()):
+    if token and not re.fullmatch("[0-9]{1,18}", token):
         raise InvalidField("page_token is not one that this server gave", field="page_token")
     start = int(token or 0)
     return slice(start, start + min(size or default, limit))
@@ -76,6 +78,18 @@ def to_page(size: int, token: str, default: int, limit: int) -> slice:
 def next_token(page: slice, total: int) -> str:
     """Token of the page after `page`; empty when there is none."""
     return str(page.stop) if page.stop < total else ""
+
+
+def fitting(messages: Iterable[pb.QueryResult], limit: int) -> list[pb.QueryResult]:
+    """Take the first messages, at least one, that have at most `limit` bytes together."""
+    taken: list[pb.QueryResult] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize()
+        if taken and size > limit:
+            break
+        taken.append(message)
+    return taken
 
 
 def to_comparison(request: pb.CompareEvaluationsRequest) -> tuple[list[str], str, int]:
@@ -93,10 +107,10 @@ def to_comparison_response(
 ) -> pb.CompareEvaluationsResponse:
     """Compare the results of each evaluation, by id, and write the outcome."""
     values = {
-        _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in rows]), cutoff)
+        _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in _aligned(rows)]), cutoff)
         for key, rows in results.items()
     }
-    groups = group_numbers([tuple(row.relevant) for row in next(iter(results.values()))])
+    groups = group_numbers([tuple(row.relevant) for row in _aligned(next(iter(results.values())))])
     pairs = compare(values, groups)
     return pb.CompareEvaluationsResponse(
         pairs=[
@@ -115,6 +129,11 @@ def to_comparison_response(
     )
 
 
+def _aligned(rows: Sequence[domain.QueryResult]) -> list[domain.QueryResult]:
+    """Order by query id: the same data may come in another order."""
+    return sorted(rows, key=lambda row: row.query_id)
+
+
 def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
     """Write an evaluation."""
     spec = evaluation.spec
@@ -131,7 +150,7 @@ def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
         create_time=_timestamp(evaluation.created),
         end_time=_timestamp(evaluation.ended) if evaluation.ended else None,
         result=_result(evaluation.result) if evaluation.result else None,
-        error=_error(evaluation.error) if evaluation.error else None,
+        error=to_wire(evaluation.error) if evaluation.error else None,
     )
 
 
@@ -186,12 +205,6 @@ def _result(result: domain.Result) -> pb.EvaluationResult:
         dataset_digest=result.dataset_digest,
         duration=duration,
     )
-
-
-def _error(error: Exception) -> wire.Error:
-    if isinstance(error, EmbedscaleError):
-        return to_wire(error)
-    return wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="internal error; the server's log has more")
 
 
 def _metrics(metrics: Sequence[domain.Metric]) -> list[pb.Metric]:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from embedscale.core.errors import EvaluationNotFound, NotComparable
+from embedscale.core.errors import EvaluationNotFinished, EvaluationNotFound, NotComparable, Overloaded
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Progress, QueryResult, State
 from embedscale.evaluator.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 10.0
 
 
 @dataclass
@@ -26,17 +28,21 @@ class _Job:
 class EvaluationJobs:
     """All evaluations of this process, by id."""
 
-    def __init__(self, pipeline: Pipeline, *, running: int, kept: int) -> None:
+    def __init__(self, pipeline: Pipeline, *, running: int, queued: int, kept: int) -> None:
         self._pipeline = pipeline
         self._places = asyncio.Semaphore(running)
+        self._queued = queued
         self._kept = kept
         self._jobs: dict[str, _Job] = {}
         self._requests: dict[str, str] = {}
 
     def create(self, spec: EvaluationSpec, request_id: str) -> Evaluation:
-        """Start an evaluation, or return the one that the same request started before."""
+        """Start an evaluation, or return the one that the same request started before. Raises Overloaded."""
         if (known := self._requests.get(request_id)) in self._jobs:
             return self._jobs[known].evaluation
+        queued = sum(job.evaluation.state is State.QUEUED for job in self._jobs.values())
+        if queued >= self._queued:
+            raise Overloaded(f"{queued} evaluations are waiting, which is the limit", retry_after=_RETRY_SECONDS)
         job = _Job(Evaluation(uuid.uuid4().hex, spec, State.QUEUED, datetime.now(UTC)))
         self._jobs[job.evaluation.id] = job
         if request_id:
@@ -55,8 +61,12 @@ class EvaluationJobs:
         return [job.evaluation for job in reversed(self._jobs.values())]
 
     def results(self, evaluation_id: str) -> Sequence[QueryResult]:
-        """Results of each query; empty before the evaluation has succeeded. Raises EvaluationNotFound."""
-        return self._find(evaluation_id).results
+        """Results of each query. Raises EvaluationNotFound or EvaluationNotFinished."""
+        job = self._find(evaluation_id)
+        if job.evaluation.state is not State.SUCCEEDED:
+            state = job.evaluation.state.value
+            raise EvaluationNotFinished(f"evaluations/{evaluation_id} has no results: it is {state}", field="name")
+        return job.results
 
     def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
         """Results by id of evaluations that may be compared. Raises EvaluationNotFound or NotComparable."""
@@ -93,7 +103,7 @@ class EvaluationJobs:
     async def delete(self, evaluation_id: str) -> None:
         """Stop and forget an evaluation. Raises EvaluationNotFound."""
         await self._stop(self._find(evaluation_id))
-        del self._jobs[evaluation_id]
+        self._jobs.pop(evaluation_id, None)
 
     async def close(self) -> None:
         """Stop everything."""
@@ -137,3 +147,4 @@ class EvaluationJobs:
         ended = [key for key, job in self._jobs.items() if job.evaluation.state.ended]
         for key in ended[: max(len(self._jobs) - self._kept, 0)]:
             del self._jobs[key]
+        self._requests = {request: key for request, key in self._requests.items() if key in self._jobs}

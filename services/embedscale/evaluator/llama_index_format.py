@@ -15,12 +15,14 @@ def parse(uri: str, content: bytes) -> Dataset:
     """Read and check a set. Raises DatasetInvalid that names its first faults and counts the rest."""
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetInvalid(f"{uri}: not JSON: {error}", field="dataset") from None
     _refuse(uri, list(_shape_faults(document)))
     _refuse(uri, list(_content_faults(document)))
     relevant = {query: tuple(dict.fromkeys(ids)) for query, ids in document["relevant_docs"].items()}
-    return Dataset(uri=uri, queries=document["queries"], corpus=document["corpus"], relevant=relevant)
+    dataset = Dataset(uri=uri, queries=document["queries"], corpus=document["corpus"], relevant=relevant)
+    assert dataset.digest, "computed here, where nobody waits for the thread"  # noqa: S101
+    return dataset
 
 
 def _refuse(uri: str, faults: list[str]) -> None:
@@ -46,6 +48,8 @@ def _content_faults(document: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for key, text in table.items():
             if not isinstance(text, str) or not text:
                 yield f"{name}[{key!r}] is not a text, or empty"
+            elif not (_is_unicode(key) and _is_unicode(text)):
+                yield f"{name}[{key!r}] has half of a surrogate pair"
     yield from (f"relevant_docs lacks query {query!r}" for query in queries if query not in relevant)
     yield from (f"relevant_docs names unknown query {query!r}" for query in relevant if query not in queries)
     for query, ids in relevant.items():
@@ -59,3 +63,11 @@ def _relevance_faults(query: str, ids: Any, corpus: Mapping[str, Any]) -> Iterat
     for document_id in ids:
         if not isinstance(document_id, str) or document_id not in corpus:
             yield f"relevant_docs[{query!r}] names unknown document {document_id!r}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,6 +17,7 @@ BLOCK = 16
 BLOCKS_AHEAD = 3
 _TOKENS_PER_PRICE = 1e6
 _RUNNING_ROUNDS = 200
+_RUNNING_SCORES = 50
 
 Report = Callable[[Progress], None]
 
@@ -52,6 +53,7 @@ class _Run:
     fingerprint: str = ""
     dimensions: int = 0
     progress: Progress = field(default_factory=Progress)
+    measured: int = 0
     ranks: list[int] = field(default_factory=list)
     sources: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -62,7 +64,7 @@ class _Run:
         async for block in self._embedded(list(self.dataset.corpus.values()), InputType.DOCUMENT):
             index = index or make_index(block.vectors.shape[1])
             await asyncio.to_thread(index.add, block.vectors)
-            self._advance(len(block.vectors))
+            await self._advance(len(block.vectors))
         assert index is not None, "a checked data set has documents"  # noqa: S101
         return index
 
@@ -75,7 +77,7 @@ class _Run:
             ids = queries[len(results) : len(results) + len(block.vectors)]
             ranked = await asyncio.to_thread(search, index, block.vectors, documents, max(self.spec.cutoffs))
             results += [self._scored(query, retrieved) for query, retrieved in zip(ids, ranked, strict=True)]
-            self._advance(len(ids))
+            await self._advance(len(ids))
         return results
 
     def result(self) -> Result:
@@ -132,9 +134,15 @@ class _Run:
         self.progress = Progress(stage, total=total, usage=self.usage)
         self.report(self.progress)
 
-    def _advance(self, count: int) -> None:
-        running = measure(self.ranks, self.sources, self.spec.cutoffs, _RUNNING_ROUNDS) if self.ranks else ()
-        self.progress = replace(self.progress, done=self.progress.done + count, usage=self.usage, running=running)
+    async def _advance(self, count: int) -> None:
+        done = self.progress.done + count
+        running = self.progress.running
+        if self.ranks and (
+            done == self.progress.total or done - self.measured >= self.progress.total / _RUNNING_SCORES
+        ):
+            running = await asyncio.to_thread(measure, self.ranks[:], self.sources, self.spec.cutoffs, _RUNNING_ROUNDS)
+            self.measured = done
+        self.progress = replace(self.progress, done=done, usage=self.usage, running=running)
         self.report(self.progress)
 
 

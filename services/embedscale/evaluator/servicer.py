@@ -9,7 +9,9 @@ import grpc
 from embedscale.core.errors import InvalidField
 from embedscale.core.ports import DatasetSource
 from embedscale.evaluator.convert import (
+    MAX_PAGE_BYTES,
     MAX_REQUEST_ID,
+    fitting,
     next_token,
     to_comparison,
     to_comparison_response,
@@ -85,8 +87,9 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """List what was retrieved."""
         rows = self._jobs.results(to_id(request.name))
         page = to_page(request.page_size, request.page_token, 100, 1000)
-        shown = [to_query_result(result) for result in rows[page]]
-        return pb.ListQueryResultsResponse(results=shown, next_page_token=next_token(page, len(rows)))
+        shown = fitting(map(to_query_result, rows[page]), MAX_PAGE_BYTES)
+        token = next_token(slice(page.start, page.start + len(shown)), len(rows))
+        return pb.ListQueryResultsResponse(results=shown, next_page_token=token)
 
     async def CompareEvaluations(
         self, request: pb.CompareEvaluationsRequest, context: Context

@@ -20,5 +20,7 @@ class EvaluatorSettings(ServerSettings):
     """Size of a data set at most."""
     running_evaluations: int = Field(default=2, ge=1)
     """Evaluations that run at once; others wait in the order they came."""
+    queued_evaluations: int = Field(default=1000, ge=0)
+    """Evaluations that wait at most; more are refused with RESOURCE_EXHAUSTED."""
     kept_evaluations: int = Field(default=1000, ge=1)
     """Ended evaluations that are kept; the oldest are forgotten beyond it."""

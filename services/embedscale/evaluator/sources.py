@@ -32,26 +32,34 @@ class DatasetSources:
         """See `DatasetSource`."""
         if uri.startswith(builtin.SCHEME):
             return builtin.load(uri)
+        try:
+            content = await self._content(uri)
+        except ValueError:  # no file name and no URL has such characters
+            raise DatasetNotFound(f"{uri!r} is neither a path nor a URI", field="dataset") from None
+        return await asyncio.to_thread(parse, uri, content)
+
+    async def _content(self, uri: str) -> bytes:
         scheme = urlsplit(uri).scheme
         if scheme in ("http", "https"):
-            content = await self._fetch(uri)
-        elif scheme in ("", "file"):
-            content = await asyncio.to_thread(self._read, unquote(urlsplit(uri).path) if scheme else uri)
-        else:
-            message = f"{uri}: unknown kind of URI; there are builtin:, file: and http(s):"
-            raise DatasetNotFound(message, field="dataset")
-        return await asyncio.to_thread(parse, uri, content)
+            return await self._fetch(uri)
+        if scheme in ("", "file"):
+            return await asyncio.to_thread(self._read, unquote(urlsplit(uri).path) if scheme else uri)
+        raise DatasetNotFound(f"{uri}: unknown kind of URI; there are builtin:, file: and http(s):", field="dataset")
 
     def _read(self, name: str) -> bytes:
         path = Path(name).resolve()
         if not any(path.is_relative_to(root) for root in self._roots):
             raise DatasetForbidden(f"{name} is not in a folder that the evaluator may read", field="dataset")
         try:
-            self._check_size(name, path.stat().st_size)
-            return path.read_bytes()
+            if not path.is_file() and path.exists():
+                raise DatasetNotFound(f"{name} is not a file", field="dataset")
+            with path.open("rb") as file:
+                content = file.read(self._max_bytes + 1)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise DatasetNotFound(f"{name} cannot be read: {reason}", field="dataset") from None
+        self._check_size(name, len(content))
+        return content
 
     async def _fetch(self, url: str) -> bytes:
         host = urlsplit(url).hostname

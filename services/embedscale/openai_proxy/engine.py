@@ -52,8 +52,10 @@ class UpstreamEngine:
                 log.warning("model %s waits: %s", self._info.name, error)
                 self._info = replace(self._info, state_message=error.message)
                 await asyncio.sleep(_RECONNECT_SECONDS)
-            except EmbedscaleError as error:
-                self._info = replace(self._info, state=ModelState.FAILED, state_message=error.message)
+            except Exception as error:
+                log.exception("model %s cannot be used", self._info.name)
+                reason = error.message if isinstance(error, EmbedscaleError) else type(error).__name__
+                self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
             else:
                 self._info = replace(
                     self._info,
@@ -80,7 +82,10 @@ class UpstreamEngine:
         return PreparedText((prompts.query if query else prompts.document) + text, variant=name)
 
     async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:  # noqa: ARG002
-        """See `Engine`. If one call fails, those that have not started are not made."""
+        """See `Engine`. If one call fails, those that have not started are not made.
+
+        Tokens cannot be counted here: a text that is too long is refused by the upstream, without its position.
+        """
         started = time.perf_counter()
         calls = list(split(texts))
         answers = await self._answers([[texts[row] for row in rows] for rows in calls])
@@ -142,7 +147,7 @@ def _described(name: str, model: RemoteModel) -> ModelInfo:
         state=ModelState.LOADING,
         revision=model.revision,
         max_tokens=model.max_tokens,
-        truncations=(Truncation.ERROR, Truncation.END),
+        truncations=(Truncation.ERROR,) if model.max_tokens else (Truncation.ERROR, Truncation.END),
         normalized=model.normalize,
         license=model.license,
         parameters=model.parameters,

@@ -1,6 +1,7 @@
 """Calls an OpenAI-compatible embeddings endpoint through the official SDK and checks what comes back."""
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from embedscale.core.errors import (
 )
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
+_LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +39,31 @@ class Upstream:
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=max_retries
         )
+        self._client.organization = self._client.project = None  # the SDK takes OpenAI's from the environment
 
     async def embed(self, model: str, texts: Sequence[str], dimensions: int) -> UpstreamAnswer:
         """Embed texts. Raises an Upstream* error; its text holds nothing that the upstream said."""
         try:
             answer = await self._client.embeddings.create(model=model, input=list(texts), encoding_format="base64")
+            vectors = _in_order(answer.data, len(texts), dimensions)
+            tokens = max(int(answer.usage.total_tokens), 0) if answer.usage else 0
         except openai.OpenAIError as error:
             raise _translated(error, self.name) from None
-        except ValueError:
-            raise UpstreamChanged(f"upstream {self.name!r} did not answer with JSON") from None
-        vectors = _in_order(answer.data, len(texts), dimensions)
+        except (AttributeError, TypeError, ValueError):
+            raise UpstreamChanged(f"upstream {self.name!r} did not answer as an embeddings endpoint does") from None
         if vectors is None:
             raise UpstreamChanged(f"upstream {self.name!r} did not return {len(texts)} vectors of {dimensions} numbers")
-        return UpstreamAnswer(vectors, answer.usage.total_tokens if answer.usage else 0)
+        return UpstreamAnswer(vectors, tokens)
 
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
 
 
-def _in_order(data: Sequence[UpstreamEmbedding] | None, count: int, dimensions: int) -> Matrix | None:
+def _in_order(data: Sequence[UpstreamEmbedding], count: int, dimensions: int) -> Matrix | None:
     """Rows sorted by their index; None unless there is exactly one of the right length for each text."""
-    rows = {item.index: _vector(item.embedding) for item in data or ()}
-    if len(data or ()) != count or sorted(rows) != list(range(count)):
+    rows = {item.index: _vector(item.embedding) for item in data}
+    if len(data) != count or sorted(rows) != list(range(count)):
         return None
     if any(row.shape != (dimensions,) for row in rows.values()):
         return None
@@ -93,6 +97,9 @@ def _translated(error: openai.OpenAIError, name: str) -> EmbedscaleError:
 
 def _retry_after(error: openai.RateLimitError) -> float:
     try:
-        return float(error.response.headers.get("retry-after", ""))
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return _DEFAULT_RETRY_AFTER_SECONDS
+    return (
+        min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else _DEFAULT_RETRY_AFTER_SECONDS
+    )

@@ -2,8 +2,6 @@
 
 import asyncio
 import functools
-import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
@@ -12,10 +10,8 @@ import grpc
 from grpc_status import rpc_status
 
 from embedscale.core.errors import EmbedscaleError
-from embedscale.servicekit.status import internal_status, to_status
+from embedscale.servicekit.status import internal_status, logged_incident, to_status
 from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
-
-log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
@@ -95,8 +91,6 @@ class _Observed:
         if isinstance(error, EmbedscaleError):
             status = rpc_status.to_status(to_status(error))
         else:
-            incident = secrets.token_hex(6)
-            log.error("incident %s in %s", incident, self.method, exc_info=error)
-            status = rpc_status.to_status(internal_status(incident))
+            status = rpc_status.to_status(internal_status(logged_incident(error)))
         self.code = status.code
         await context.abort_with_status(status)

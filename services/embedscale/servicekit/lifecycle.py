@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,7 +21,7 @@ from embedscale.servicekit.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
-EXIT_INTERRUPTED = 130
+_EXIT_BY_SIGNAL = 128
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -59,11 +61,13 @@ class Server:
         self.application.register(self.server)
         names = (self.application.service_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.server)
-        self.port = self.server.add_insecure_port(f"{self.settings.host}:{self.settings.port}")
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        try:
+            self.port = self.server.add_insecure_port(f"{host}:{self.settings.port}")
+        except RuntimeError:
+            raise AddressUnavailable(f"cannot listen on {host}:{self.settings.port}") from None
         await self._report(NOT_SERVING)
         await self.server.start()
-        if self.settings.port_file:
-            self.settings.port_file.write_text(str(self.port))
 
     async def become_ready(self) -> None:
         """Wait until the service can answer, then say so."""
@@ -97,6 +101,14 @@ def _refuse_unavailable(host: str, port: int) -> None:
         raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
+def _write_port(file: Path | None, port: int) -> None:
+    """Tell the port; whoever waits for the file sees it whole or not at all."""
+    if file:
+        draft = file.with_name(f"{file.name}.new")
+        draft.write_text(str(port))
+        draft.replace(file)
+
+
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
@@ -113,18 +125,21 @@ def run(build: Callable[[], Application], settings: ServerSettings) -> None:
         asyncio.run(_serve(build, settings))
     except AddressUnavailable as error:
         sys.stderr.write(f"{error}\n")
-        raise SystemExit(EXIT_BAD_SETTINGS) from None
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+    else:
+        return
+    raise SystemExit(EXIT_BAD_SETTINGS)
 
 
 async def _serve(build: Callable[[], Application], settings: ServerSettings) -> None:
     stopping = _stop_on_signals()
     server = Server(build(), settings)
-    await server.listen()
     if settings.metrics_port:
         _refuse_unavailable(settings.host, settings.metrics_port)
         start_http_server(settings.metrics_port, settings.host)
+    await server.listen()
+    _write_port(settings.port_file, server.port)
     readiness = asyncio.create_task(server.become_ready())
     readiness.add_done_callback(lambda task: _stop_if_failed(task, stopping))
     await stopping.wait()
@@ -140,8 +155,9 @@ def _stop_on_signals() -> asyncio.Event:
     loop = asyncio.get_running_loop()
 
     def stop(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(_EXIT_BY_SIGNAL + number)
         stopping.set()
-        loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
@@ -150,5 +166,5 @@ def _stop_on_signals() -> asyncio.Event:
 
 def _stop_if_failed(task: "asyncio.Task[None]", stopping: asyncio.Event) -> None:
     if not task.cancelled() and (error := task.exception()):
-        log.error("the service could not start", exc_info=error)
+        log.error("the service could not start: %s", error)
         stopping.set()

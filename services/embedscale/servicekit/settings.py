@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict, SettingsError
 
 EXIT_BAD_SETTINGS = 2
 
@@ -49,4 +49,6 @@ def load_settings(kind: type[SettingsT], program: str) -> SettingsT:
         for fault in error.errors(include_url=False, include_input=False):
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
             sys.stderr.write(f"{program}: --{name}: {fault['msg']}\n")
-        raise SystemExit(EXIT_BAD_SETTINGS) from None
+    except SettingsError as error:
+        sys.stderr.write(f"{program}: {error}; lists and mappings are JSON in the environment\n")
+    raise SystemExit(EXIT_BAD_SETTINGS)

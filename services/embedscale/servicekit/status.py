@@ -1,5 +1,8 @@
 """The one table from domain errors to gRPC statuses."""
 
+import logging
+import secrets
+
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -10,8 +13,11 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from embedscale.core import errors
 from embedscale.v1 import types_pb2 as wire
 
+log = logging.getLogger(__name__)
+
 DOMAIN = "embedscale"
 _PREFIX = "ERROR_REASON_"
+_INTERNAL = "internal error; the server's log has more under incident {}"
 
 TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReason]] = {
     errors.ModelNotFound: (grpc.StatusCode.NOT_FOUND, wire.ERROR_REASON_MODEL_NOT_FOUND),
@@ -31,6 +37,10 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
     errors.ModelFailed: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_MODEL_FAILED),
     errors.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, wire.ERROR_REASON_DEADLINE),
     errors.NonFiniteEmbedding: (grpc.StatusCode.INTERNAL, wire.ERROR_REASON_NON_FINITE_EMBEDDING),
+    errors.EvaluationNotFinished: (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        wire.ERROR_REASON_EVALUATION_NOT_FINISHED,
+    ),
     errors.NotComparable: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_NOT_COMPARABLE),
 }
 
@@ -52,9 +62,18 @@ def from_reason(reason: str, message: str, *, field: str = "", retry_after: floa
     return kind(message, field=field)
 
 
-def to_wire(error: errors.EmbedscaleError) -> wire.Error:
-    """Carry an error inside a message."""
-    return wire.Error(reason=reason_of(error), message=error.message, field=error.field)
+def to_wire(error: Exception) -> wire.Error:
+    """Carry an error inside a message; of one outside the tree nothing but an incident id, which the log also has."""
+    if isinstance(error, errors.EmbedscaleError):
+        return wire.Error(reason=reason_of(error), message=error.message, field=error.field)
+    return wire.Error(reason=wire.ERROR_REASON_INTERNAL, message=_INTERNAL.format(logged_incident(error)))
+
+
+def logged_incident(error: Exception) -> str:
+    """Log an unforeseen error under a new opaque id."""
+    incident = secrets.token_hex(6)
+    log.error("incident %s", incident, exc_info=error)
+    return incident
 
 
 def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
@@ -75,8 +94,7 @@ def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
 def internal_status(incident: str) -> status_pb2.Status:
     """Answer to something unforeseen: nothing but an opaque id that the log also has."""
     info = ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
-    message = f"internal error; the server's log has more under incident {incident}"
-    return _status(grpc.StatusCode.INTERNAL, message, [info])
+    return _status(grpc.StatusCode.INTERNAL, _INTERNAL.format(incident), [info])
 
 
 def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> status_pb2.Status:
