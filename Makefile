@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check protos format clean
+.PHONY: demo test check protos docs format clean
 
 demo: $(INSTALLED)  ## Start everything, evaluate two models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -27,6 +27,9 @@ check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last com
 
 protos: $(INSTALLED)  ## Generate the wire's Python code again (installing does it too).
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+
+docs: $(INSTALLED)  ## Write docs/reference.md from the code.
+	$(BIN)/python tools/reference.py
 
 format: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -65,7 +65,7 @@ class Model(_Entry):
     """Tokens the model takes, prompt and special tokens included; 0 for no limit."""
     normalize: bool = True
     """Whether vectors have length 1."""
-    matryoshka: tuple[int, ...] = ()
+    matryoshka: tuple[PositiveInt, ...] = ()
     """Shorter lengths that the vectors were trained to be cut to."""
     license: str = ""
     """SPDX identifier."""

@@ -110,7 +110,7 @@ def to_comparison_response(
         _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in _aligned(rows)]), cutoff)
         for key, rows in results.items()
     }
-    groups = group_numbers([tuple(row.relevant) for row in _aligned(next(iter(results.values())))])
+    groups = group_numbers([tuple(sorted(row.relevant)) for row in _aligned(next(iter(results.values())))])
     pairs = compare(values, groups)
     return pb.CompareEvaluationsResponse(
         pairs=[

@@ -97,7 +97,7 @@ class _Run:
         relevant = self.dataset.relevant[query]
         rank = first_relevant([document for document, _ in retrieved], relevant)
         self.ranks.append(rank)
-        self.sources.append(relevant)
+        self.sources.append(tuple(sorted(relevant)))
         return QueryResult(query, rank, retrieved, relevant)
 
     async def _embedded(self, texts: Sequence[str], input_type: InputType) -> AsyncIterator[EmbeddedTexts]:

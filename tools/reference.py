@@ -1,0 +1,98 @@
+"""Writes `docs/reference.md` from the code itself: commands, settings, metrics, models. `make docs` runs it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from prometheus_client import REGISTRY
+from pydantic_settings import BaseSettings
+
+from embedscale.cli.main import main
+from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.catalog import LocalModel, RemoteModel, load_catalog
+from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.openai_proxy.settings import ProxySettings
+from embedscale.servicekit import telemetry
+from embedscale.servicekit.settings import ServerSettings
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+SERVERS = {
+    "embedscale.embedder": EmbedderSettings,
+    "embedscale.openai_proxy": ProxySettings,
+    "embedscale.evaluator": EvaluatorSettings,
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# Reference",
+        "Written by `make docs` from the code; do not edit.",
+        "## Commands",
+        *commands(),
+        "## Settings of the servers",
+        "Each is a flag of `python -m MODULE`, or an environment variable: `--redis-url` is `EMBEDSCALE_REDIS_URL`. "
+        "Lists and mappings are JSON in the environment.",
+        *settings(),
+        "## Metrics",
+        "Prometheus metrics on `--metrics-port`.",
+        "\n".join(metrics()),
+        "## Catalog",
+        *catalog(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def commands() -> Iterator[str]:
+    """Help of `evalctl` and each of its commands."""
+    for path, command in [
+        ("evalctl", main),
+        *((f"evalctl {name}", one) for name, one in sorted(main.commands.items())),
+    ]:
+        with click.Context(command, info_name=path, max_content_width=110, terminal_width=110) as context:
+            yield f"### `{path}`\n\n```text\n{command.get_help(context)}\n```"
+
+
+def settings() -> Iterator[str]:
+    """Fields of each server: first what all share."""
+    shared = ServerSettings.model_fields
+    yield "### Every server\n\n" + _fields(ServerSettings, set())
+    for module, kind in SERVERS.items():
+        yield f"### `python -m {module}`\n\n" + _fields(kind, set(shared))
+
+
+def _fields(kind: type[BaseSettings], without: set[str]) -> str:
+    rows = ["| flag | default | meaning |", "|---|---|---|"]
+    for name, field in kind.model_fields.items():
+        if name not in without:
+            default = "none" if field.default in (None, "", [], {}) else f"`{field.default}`"
+            rows.append(f"| `--{name.replace('_', '-')}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def metrics() -> Iterator[str]:
+    """Metrics of `servicekit.telemetry`."""
+    yield "| metric | labels | meaning |"
+    yield "|---|---|---|"
+    assert telemetry.CALLS  # noqa: S101 - importing it registers them
+    for metric in REGISTRY.collect():
+        if metric.name.startswith("embedscale_"):
+            collector = REGISTRY._names_to_collectors[metric.name]
+            labels = ", ".join(getattr(collector, "_labelnames", ())) or "none"
+            yield f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` | {labels} | {metric.documentation} |"
+
+
+def catalog() -> Iterator[str]:
+    """Shipped models, and the fields of an entry."""
+    rows = ["| model | engine | source | licence |", "|---|---|---|---|"]
+    for name, model in sorted(load_catalog().models.items()):
+        source = model.upstream if isinstance(model, RemoteModel) else model.source.hub or model.source.package
+        rows.append(f"| `{name}` | {model.engine} | `{source}` | {model.license} |")
+    yield "\n".join(rows)
+    for title, kind in (("Local models", LocalModel), ("Remote models", RemoteModel)):
+        fields = [f"| `{name}` | {field.description} |" for name, field in kind.model_fields.items()]
+        yield f"### {title}\n\n" + "\n".join(["| field | meaning |", "|---|---|", *fields])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
