@@ -29,7 +29,7 @@ protos: $(INSTALLED)  ## Generate the wire's Python code again (installing does 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 docs: $(INSTALLED)  ## Write docs/reference.md from the code.
-	$(BIN)/python tools/reference.py
+	$(BIN)/python docs/generate_reference.py
 
 format: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix

@@ -29,7 +29,7 @@ def runs_of_four_words(text: str) -> set[tuple[str, ...]]:
 
 
 def test_there_is_a_file_for_each_language_and_no_other() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {f"{language}.json" for language in LANGUAGES}
+    assert {path.name for path in FOLDER.glob("*.json")} == {f"{language}.json" for language in LANGUAGES}
     assert set(builtin.LANGUAGES) == set(LANGUAGES)
 
 

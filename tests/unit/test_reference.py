@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    specification = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    specification = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "generate_reference.py")
     reference = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(reference)
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from prometheus_client import REGISTRY
-from pydantic_settings import BaseSettings
+from prometheus_client import Counter, Gauge, Histogram
 
 from embedscale.cli.main import main
 from embedscale.embedder.settings import EmbedderSettings
@@ -15,8 +14,8 @@ from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit import telemetry
 from embedscale.servicekit.settings import ServerSettings
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
-SERVERS = {
+PAGE = Path(__file__).with_name("reference.md")
+SERVERS: dict[str, type[ServerSettings]] = {
     "embedscale.embedder": EmbedderSettings,
     "embedscale.openai_proxy": ProxySettings,
     "embedscale.evaluator": EvaluatorSettings,
@@ -61,7 +60,7 @@ def settings() -> Iterator[str]:
         yield f"### `python -m {module}`\n\n" + _fields(kind, set(shared))
 
 
-def _fields(kind: type[BaseSettings], without: set[str]) -> str:
+def _fields(kind: type[ServerSettings], without: set[str]) -> str:
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for name, field in kind.model_fields.items():
         if name not in without:
@@ -74,12 +73,11 @@ def metrics() -> Iterator[str]:
     """Metrics of `servicekit.telemetry`."""
     yield "| metric | labels | meaning |"
     yield "|---|---|---|"
-    assert telemetry.CALLS  # noqa: S101 - importing it registers them
-    for metric in REGISTRY.collect():
-        if metric.name.startswith("embedscale_"):
-            collector = REGISTRY._names_to_collectors[metric.name]
-            labels = ", ".join(getattr(collector, "_labelnames", ())) or "none"
-            yield f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` | {labels} | {metric.documentation} |"
+    collectors = [one for one in vars(telemetry).values() if isinstance(one, Counter | Gauge | Histogram)]
+    for collector in collectors:
+        (metric,) = collector.describe()
+        name = f"{metric.name}_total" if isinstance(collector, Counter) else metric.name
+        yield f"| `{name}` | {', '.join(collector._labelnames) or 'none'} | {metric.documentation} |"
 
 
 def catalog() -> Iterator[str]:
