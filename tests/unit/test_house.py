@@ -1,5 +1,7 @@
 """Rules of the house that no linter checks."""
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +56,12 @@ def test_no_file_of_code_is_long(tree: str) -> None:
     assert len(files) > 10
     lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in files}
     assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_the_client_installs_without_anything_heavy() -> None:
+    needed = {
+        re.match(r"[\w.-]+", requirement)[0].lower()
+        for requirement in importlib.metadata.requires("embedscale")
+        if "extra ==" not in requirement
+    }
+    assert needed == {"googleapis-common-protos", "grpcio", "grpcio-status", "numpy", "protobuf"}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from embedscale.core.errors import EvaluationNotFinished, EvaluationNotFound, NotComparable, Overloaded
@@ -120,6 +120,7 @@ class EvaluationJobs:
         try:
             async with self._places:
                 result, job.results = await self._pipeline.run(job.evaluation.spec, lambda p: self._progress(job, p))
+                self._progress(job, replace(job.events[-1].progress, running=result.metrics))
             self._end(job, State.SUCCEEDED, result=result)
         except Exception as error:
             log.warning("evaluation %s failed", job.evaluation.id, exc_info=error)
