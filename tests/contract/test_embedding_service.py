@@ -1,5 +1,6 @@
 """What every server of EmbeddingService keeps, whatever computes its vectors: run against embedder and proxy alike."""
 
+import asyncio
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -226,3 +227,13 @@ async def test_reflection_lists_the_service(served: Served) -> None:
     call = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     answer = await anext(aiter(call))
     assert SERVICE in [service.name for service in answer.list_services_response.service]
+
+
+async def test_a_stream_answers_each_batch_before_the_next_is_sent(served: Served) -> None:
+    call = served.stub.EmbedStream()
+    for index in range(6):
+        await call.write(pb.EmbedStreamRequest(batch_id=str(index), request=served.request([f"ping {index}"])))
+        answer = await asyncio.wait_for(call.read(), 20)
+        assert (answer.batch_id, answer.WhichOneof("outcome")) == (str(index), "response")
+    await call.done_writing()
+    assert await call.read() == grpc.aio.EOF
