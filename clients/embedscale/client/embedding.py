@@ -1,7 +1,7 @@
 """Embedding texts from Python."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -68,29 +68,40 @@ class AsyncEmbeddingClient:
         given = list(texts)
         channel, description = await self._home(model)
         size = min(BATCH_SIZE, description.max_inputs or BATCH_SIZE)
-        places = asyncio.Semaphore(CONCURRENT_BATCHES)
-        deadline = asyncio.get_running_loop().time() + timeout
-
-        async def one(batch: Sequence[str]) -> pb.EmbedResponse:
-            request = pb.EmbedRequest(
+        requests = [
+            pb.EmbedRequest(
                 model=model,
-                inputs=[pb.Input(text=text) for text in batch],
+                inputs=[pb.Input(text=text) for text in given[start : start + size]],
                 input_type=f"INPUT_TYPE_{input_type.upper()}",
                 dimensions=dimensions,
                 truncation=f"TRUNCATION_{truncation.upper()}",
             )
-            async with places:
-                left = deadline - asyncio.get_running_loop().time()
-                try:
-                    return await channel.call(_stub(channel).Embed(request, timeout=left))
-                except Unavailable:
-                    self._homes.pop(model, None)  # the next call looks where the model is now
-                    raise
-
-        starts = range(0, len(given), size)
-        responses = await _together([one(given[start : start + size]) for start in starts])
+            for start in range(0, len(given), size)
+        ]
+        responses = await self._send(channel, requests, timeout)
         _refuse_mixed(responses, model)
         return _joined(responses, dimensions or description.dimensions, description.fingerprint)
+
+    async def _send(
+        self, channel: Channel, requests: Sequence[pb.EmbedRequest], timeout: float
+    ) -> Sequence[pb.EmbedResponse]:
+        """Send all, a few at a time, within `timeout` seconds; the first failure cancels the others and is raised."""
+        places = asyncio.Semaphore(CONCURRENT_BATCHES)
+        deadline = asyncio.get_running_loop().time() + timeout
+
+        async def send(request: pb.EmbedRequest) -> pb.EmbedResponse:
+            async with places:
+                left = deadline - asyncio.get_running_loop().time()
+                return await channel.call(_stub(channel).Embed(request, timeout=left))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(send(request)) for request in requests]
+        except ExceptionGroup as failures:
+            if isinstance(failures.exceptions[0], Unavailable):
+                self._homes.clear()  # the next call looks where models are now
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def models(self) -> list[pb.Model]:
         """List the models of all addresses, by name. Raises ClientError if one of them does not answer."""
@@ -133,16 +144,6 @@ class AsyncEmbeddingClient:
     async def _list(self, channel: Channel) -> Sequence[pb.Model]:
         response = await channel.call(_stub(channel).ListModels(pb.ListModelsRequest(), timeout=10.0))
         return response.models
-
-
-async def _together(calls: Sequence[Coroutine[None, None, pb.EmbedResponse]]) -> list[pb.EmbedResponse]:
-    """Await all; the first failure cancels the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":

@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 
+from embedscale.core.ordered import in_order
 from embedscale.embedding.convert import to_command, to_input_type, to_model, to_response, to_texts
-from embedscale.embedding.ordered import in_order
 from embedscale.embedding.service import EmbeddingService
 from embedscale.servicekit.status import to_wire
 from embedscale.v1 import embedding_service_pb2 as pb

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from embedscale.core.dataset import Dataset
 from embedscale.core.embedding import EmbeddedTexts, InputType, Matrix
 from embedscale.core.errors import UpstreamChanged
 from embedscale.core.evaluation import EvaluationSpec, Progress, QueryResult, Result, Stage, Usage
+from embedscale.core.ordered import in_order
 from embedscale.core.ports import DatasetSource, TextEmbedder, VectorIndex
 from embedscale.evaluator.metrics import first_relevant, measure, order
 
@@ -102,26 +103,14 @@ class _Run:
 
     async def _embedded(self, texts: Sequence[str], input_type: InputType) -> AsyncIterator[EmbeddedTexts]:
         """Blocks of vectors in order; the next ones are embedded while one is used."""
-        starts = iter(range(0, len(texts), BLOCK))
-        running: deque[asyncio.Task[EmbeddedTexts]] = deque()
 
-        def start_next() -> None:
-            if (start := next(starts, None)) is not None:
-                call = self.embedder.embed(self.spec, texts[start : start + BLOCK], input_type)
-                running.append(asyncio.ensure_future(call))
+        async def embed(block: Sequence[str]) -> EmbeddedTexts:
+            return await self.embedder.embed(self.spec, block, input_type)
 
-        try:
-            for _ in range(BLOCKS_AHEAD):
-                start_next()
-            while running:
-                block = await running[0]
-                running.popleft()
-                start_next()
+        async with aclosing(in_order(embed, _blocks(texts), BLOCKS_AHEAD)) as blocks:
+            async for block in blocks:
                 self._account(block)
                 yield block
-        finally:
-            for task in running:
-                task.cancel()
 
     def _account(self, block: EmbeddedTexts) -> None:
         if self.fingerprint not in ("", block.fingerprint):
@@ -137,13 +126,17 @@ class _Run:
     async def _advance(self, count: int) -> None:
         done = self.progress.done + count
         running = self.progress.running
-        if self.ranks and (
-            done == self.progress.total or done - self.measured >= self.progress.total / _RUNNING_SCORES
-        ):
+        due = done == self.progress.total or done - self.measured >= self.progress.total / _RUNNING_SCORES
+        if self.ranks and due:
             running = await asyncio.to_thread(measure, self.ranks[:], self.sources, self.spec.cutoffs, _RUNNING_ROUNDS)
             self.measured = done
         self.progress = replace(self.progress, done=done, usage=self.usage, running=running)
         self.report(self.progress)
+
+
+async def _blocks(texts: Sequence[str]) -> AsyncIterator[Sequence[str]]:
+    for start in range(0, len(texts), BLOCK):
+        yield texts[start : start + BLOCK]
 
 
 def search(index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int) -> list[list[tuple[str, float]]]:
