@@ -115,8 +115,8 @@ def request(texts: list[str]) -> pb.EmbedRequest:
     return pb.EmbedRequest(model=MINILM, inputs=inputs, truncation=wire.TRUNCATION_END)
 
 
-def unseen(count: int) -> list[str]:
-    return [f"{uuid.uuid4().hex[:6]} {PASSAGES[number % len(PASSAGES)]}" for number in range(count)]
+def unseen(count: int, characters: int = 1000) -> list[str]:
+    return [f"{uuid.uuid4().hex[:6]} {PASSAGES[number % len(PASSAGES)][:characters]}" for number in range(count)]
 
 
 async def longest_gaps(done: asyncio.Event) -> float:
@@ -135,11 +135,11 @@ async def test_the_event_loop_is_never_blocked_for_long(embedder: str, channel_t
     for _ in range(3):  # the machine has other work too: the best of three is the server's own
         done = asyncio.Event()
         ticker = asyncio.create_task(longest_gaps(done))
-        for _ in range(2):
-            await asyncio.gather(*(stub.Embed(request(unseen(64))) for _ in range(8)))
+        await asyncio.gather(*(stub.Embed(request(unseen(64))) for _ in range(8)))
         done.set()
         found.append(await ticker)
         if found[-1] < 0.02:
+            log.info("99th percentile of the gaps: %.1f ms", 1000 * found[-1])
             return
     pytest.fail(f"99th percentiles of the gaps, in seconds: {found}")
 
@@ -159,7 +159,7 @@ def own_process(tmp_path: Path) -> Iterator[str]:
 
 
 class Offered:
-    """Requests of 32 passages with a deadline, and what became of them."""
+    """Requests of 32 short passages with a deadline, and what became of them."""
 
     def __init__(self, stub: EmbeddingServiceStub) -> None:
         self.stub = stub
@@ -171,7 +171,7 @@ class Offered:
     async def one(self, timeout: float) -> None:
         started = time.monotonic()
         try:
-            await self.stub.Embed(request(unseen(32)), timeout=timeout)
+            await self.stub.Embed(request(unseen(32, 240)), timeout=timeout)
             self.answered.append(time.monotonic())
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -210,7 +210,7 @@ def retry_info(detail: object) -> RetryInfo | None:
 
 async def overloaded(stub: EmbeddingServiceStub) -> list[str]:
     """What was not as promised under ten times the load that the server can take."""
-    peak = await Offered(stub).closed_loop(callers=4, seconds=5)
+    peak = await Offered(stub).closed_loop(callers=4, seconds=6)
     flood = Offered(stub)
     goodput = await flood.open_loop(rate=10 * peak, seconds=10)
     started = time.monotonic()
@@ -228,9 +228,15 @@ async def overloaded(stub: EmbeddingServiceStub) -> list[str]:
     return [promise for promise, is_kept in kept.items() if not is_kept]
 
 
+async def until_ready(stub: EmbeddingServiceStub) -> None:
+    while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
 async def test_overload_is_refused_at_once_and_costs_no_goodput(own_process: str, channel_to: Callable) -> None:
     stub = EmbeddingServiceStub(channel_to(own_process))
-    await stub.Embed(request(unseen(256)), wait_for_ready=True)
+    await until_ready(stub)
+    await stub.Embed(request(unseen(256)))  # it learns its speed
     faults = []
     for _ in range(2):  # the machine has other work too
         faults.append(await overloaded(stub))

@@ -1,7 +1,6 @@
 """Which token windows are computed next, and together. Knows neither threads nor models."""
 
 import time
-from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,9 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 OwnerT = TypeVar("OwnerT")
+
+_BATCHES_IN_REACH = 4
+_MOST_IN_REACH = 2048
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +28,7 @@ class Window(Generic[OwnerT]):
 
 
 class WindowQueue(Generic[OwnerT]):
-    """Two lanes, interactive before bulk, and batches of windows of like length within a lane.
+    """Two lanes, interactive before bulk, and in each the owners in turn, with batches of windows of like length.
 
     A bulk window that has waited for `aging_seconds` counts as interactive, and takes turns with the interactive ones.
     So an interactive window waits for the batch that is being computed, at most one batch of bulk, and the interactive
@@ -68,8 +70,9 @@ class WindowQueue(Generic[OwnerT]):
     def take(self, token_budget: int) -> list[Window[OwnerT]]:
         """Remove and return the next batch: empty only if nothing waits, and within the budget unless a row is alone.
 
-        The batch has the longest-waiting window of its lane and the nearest in length to it; padded to the longest,
-        it has at most twice the tokens of its windows.
+        The batch is of the owner who has waited longest in its lane, long windows first; room that is left is filled
+        with others' windows of like length, from what fills the next four batches. Padded to its longest window a batch
+        has at most twice the tokens of its windows.
         """
         lane = self._next_lane()
         self._bulk_was_last = lane is self._bulk
@@ -88,66 +91,51 @@ class WindowQueue(Generic[OwnerT]):
 
 
 class _Lane(Generic[OwnerT]):
-    """Windows in the order of their arrival and, for each length, likewise."""
+    """Windows in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._all: OrderedDict[Window[OwnerT], None] = OrderedDict()
-        self._by_length: dict[int, OrderedDict[Window[OwnerT], None]] = {}
-        self._lengths: list[int] = []
+        self._windows: OrderedDict[Window[OwnerT], None] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._all)
+        return bool(self._windows)
 
     @property
     def oldest(self) -> Window[OwnerT]:
-        return next(iter(self._all))
+        return next(iter(self._windows))
 
     def add(self, window: Window[OwnerT], *, first: bool = False) -> None:
-        if len(window) not in self._by_length:
-            self._by_length[len(window)] = OrderedDict()
-            insort(self._lengths, len(window))
-        for order in (self._all, self._by_length[len(window)]):
-            order[window] = None
-            order.move_to_end(window, last=not first)
+        self._windows[window] = None
+        self._windows.move_to_end(window, last=not first)
 
     def discard(self, window: Window[OwnerT]) -> bool:
-        if window not in self._all:
-            return False
-        del self._all[window]
-        same = self._by_length[len(window)]
-        del same[window]
-        if not same:
-            del self._by_length[len(window)]
-            del self._lengths[bisect_left(self._lengths, len(window))]
-        return True
+        return self._windows.pop(window, window) is None
 
     def take(self, token_budget: int) -> list[Window[OwnerT]]:
-        if not self._all:
-            return []
-        batch = [self.oldest]
-        shortest = longest = len(batch[0])
-        for length in self._nearest_lengths(longest):
-            if token_budget // longest <= len(batch):
-                break
-            low, high = min(shortest, length), max(longest, length)
-            room = token_budget // high - len(batch)
-            if room > 0 and high <= 2 * low:
-                others = (window for window in self._by_length[length] if window is not batch[0])
-                batch += islice(others, room)
+        batch: list[Window[OwnerT]] = []
+        shortest = longest = 0
+        for window in self._candidates(token_budget):
+            low, high = min(shortest or len(window), len(window)), max(longest, len(window))
+            if not batch or (high <= 2 * low and high * (len(batch) + 1) <= token_budget):
+                batch.append(window)
                 shortest, longest = low, high
         for window in batch:
             self.discard(window)
         return batch
 
-    def _nearest_lengths(self, length: int) -> Iterator[int]:
-        above = bisect_left(self._lengths, length)
-        below = above - 1
-        while below >= 0 or above < len(self._lengths):
-            up = self._lengths[above] - length if above < len(self._lengths) else float("inf")
-            down = length - self._lengths[below] if below >= 0 else float("inf")
-            if up <= down:
-                yield self._lengths[above]
-                above += 1
-            else:
-                yield self._lengths[below]
-                below -= 1
+    def _candidates(self, token_budget: int) -> list[Window[OwnerT]]:
+        """Those of the owner who has waited longest, long ones first, and then others, the nearest in length first."""
+        reach = list(self._reach(token_budget))
+        own = [window for window in reach if window.owner is reach[0].owner]
+        own.sort(key=lambda window: -len(window))
+        others = [window for window in reach if window.owner is not reach[0].owner]
+        others.sort(key=lambda window: abs(len(window) - len(own[-1])))
+        return own + others
+
+    def _reach(self, token_budget: int) -> Iterator[Window[OwnerT]]:
+        """Windows that may be in the next batch: the oldest owner's and, to fill it up, few of others."""
+        tokens = 0
+        for window in islice(self._windows, _MOST_IN_REACH):
+            tokens += 0 if window.owner is self.oldest.owner else len(window)
+            if tokens > _BATCHES_IN_REACH * token_budget:
+                return
+            yield window

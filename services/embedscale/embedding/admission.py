@@ -9,6 +9,7 @@ from embedscale.servicekit.telemetry import QUEUED_INPUTS
 
 _CHARACTERS_PER_TOKEN = 4
 _SPECIAL_TOKENS = 2
+_CAUTION = 1.25
 _UNKNOWN_WAIT_SECONDS = 1.0
 _LEAST_WAIT_SECONDS = 0.05
 
@@ -45,7 +46,8 @@ class Admission:
 def require_room(load: EngineLoad | None, tokens: int, remaining_seconds: float | None) -> None:
     """Check that an engine can take `tokens` more, and be done with them within the caller's remaining time.
 
-    Raises Overloaded, to be tried again after the estimated wait in seconds: tokens queued by tokens a second.
+    Raises Overloaded, to be tried again after the estimated wait in seconds: tokens queued by tokens a second. Against
+    the remaining time the estimate is held with a quarter more, since work that ends too late is worth nothing.
     """
     if not load or not load.queued_tokens or not tokens:
         return
@@ -55,7 +57,7 @@ def require_room(load: EngineLoad | None, tokens: int, remaining_seconds: float 
     if load.queued_tokens + tokens > load.limit_tokens:
         queued, limit = load.queued_tokens, load.limit_tokens
         raise Overloaded(f"{queued} tokens are queued and the limit is {limit}", retry_after=wait)
-    if speed and remaining_seconds is not None and (load.queued_tokens + tokens) / speed > remaining_seconds:
+    if speed and remaining_seconds is not None and _CAUTION * (load.queued_tokens + tokens) / speed > remaining_seconds:
         message = f"the queue is {wait:.2f} s long and {remaining_seconds:.2f} s are left to the deadline"
         raise Overloaded(message, retry_after=wait)
 
