@@ -77,8 +77,23 @@ class EngineBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What an engine has still to compute, in tokens, and the most it takes.
+
+    `tokens_per_second` is its measured speed under load; None while that is not known.
+    """
+
+    queued_tokens: int
+    limit_tokens: int
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedCommand:
-    """A validated request to embed `texts` with `model`; `dimensions` 0 means the model's own."""
+    """A validated request to embed `texts` with `model`; `dimensions` 0 means the model's own.
+
+    `remaining_seconds` is the time to the caller's deadline when the request arrived; None if there is no deadline.
+    """
 
     model: str
     texts: Sequence[str]
@@ -86,6 +101,7 @@ class EmbedCommand:
     dimensions: int = 0
     truncation: Truncation = Truncation.ERROR
     encoding: Encoding = Encoding.FLOAT32
+    remaining_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from embedscale.core.embedding import (
     EmbeddedTexts,
     Embedding,
     EngineBatch,
+    EngineLoad,
     InputType,
     Matrix,
     ModelInfo,
@@ -26,6 +27,10 @@ class Engine(Protocol):
     @property
     def info(self) -> ModelInfo:
         """The model as it stands now."""
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """Tokens queued and speed; None for an engine that has no queue of its own, such as a remote one."""
 
     async def start(self) -> None:
         """Load or reach the model and let it answer once; returns when it has, or has failed for good."""

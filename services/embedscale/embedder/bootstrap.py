@@ -3,6 +3,7 @@
 import torch
 
 from embedscale.embedder.engine import TorchEngine
+from embedscale.embedder.scheduler import QueuePolicy
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
@@ -20,7 +21,8 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
     if unknown:
         raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {', '.join(sorted(local))}")
     names = settings.models or sorted(local)
-    engines = [TorchEngine(name, local[name], device=device, token_budget=budget) for name in names]
+    policy = QueuePolicy(settings.interactive_texts, settings.aging_seconds, settings.max_queued_tokens)
+    engines = [TorchEngine(name, local[name], device=device, token_budget=budget, policy=policy) for name in names]
     return build_application(engines, settings)
 
 

@@ -1,6 +1,7 @@
 """Computes vectors with torch: batches by length, encode, pool, normalise."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,23 @@ from embedscale.embedding.catalog import LocalModel
 from embedscale.embedding.vectors import l2_normalized
 
 
+@dataclass(frozen=True, slots=True)
+class SplitTexts:
+    """Texts as windows of token ids, those of text 0 first; the other lists have an entry a text."""
+
+    windows: Sequence[Sequence[int]]
+    windows_per_text: Sequence[int]
+    token_counts: Sequence[int]
+    truncated: Sequence[bool]
+
+    @property
+    def token_count(self) -> int:
+        """Tokens to compute, without padding."""
+        return sum(map(len, self.windows))
+
+
 class Encoder:
-    """A loaded model. Not thread-safe: one thread at a time calls it."""
+    """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
 
     def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int) -> None:
         dtype = getattr(torch, model.dtype)
@@ -39,20 +55,34 @@ class Encoder:
 
     def encode(self, texts: Sequence[str], truncation: Truncation) -> tuple[list[Embedding], int]:
         """Vectors of the texts in their order, and the tokens computed. Raises InputTooLong under ERROR."""
+        split = self.split(texts, truncation)
+        return self.join(split, self._pooled(split.windows)), split.token_count
+
+    def split(self, texts: Sequence[str], truncation: Truncation) -> SplitTexts:
+        """Token windows that fit the model, at least one a text. Raises InputTooLong under ERROR."""
         tokenized = self._tokenizer.tokenize(texts)
         self._refuse_too_long(tokenized, truncation)
-        windows = [self._windows(text, truncation) for text in tokenized]
-        flat = [ids for group in windows for ids in group]
-        owners = np.repeat(np.arange(len(texts)), [len(group) for group in windows])
-        weights = [max(len(ids) - self._tokenizer.special_count, 1) for ids in flat]
-        vectors = _weighted_means(self._pooled(flat), weights, owners, len(texts))
+        groups = [self._windows(text, truncation) for text in tokenized]
+        return SplitTexts(
+            windows=[ids for group in groups for ids in group],
+            windows_per_text=[len(group) for group in groups],
+            token_counts=[text.token_count for text in tokenized],
+            truncated=[self._is_cut(text, truncation) for text in tokenized],
+        )
+
+    def forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
+        """Pooled vectors of the windows as one padded batch, float32 (n, dimensions), row i for window i."""
+        vectors: Matrix = self._forward(windows).float().cpu().numpy()
+        return vectors
+
+    def join(self, split: SplitTexts, pooled: Matrix) -> list[Embedding]:
+        """Embeddings of the texts, from the vectors of their windows: means weighted by tokens, normalised."""
+        owners = np.repeat(np.arange(len(split.token_counts)), split.windows_per_text)
+        weights = [max(len(ids) - self._tokenizer.special_count, 1) for ids in split.windows]
+        vectors = _weighted_means(pooled, weights, owners, len(split.token_counts))
         if self._model.normalize:
             vectors = l2_normalized(vectors)
-        embeddings = [
-            Embedding(vector, text.token_count, self._is_cut(text, truncation))
-            for vector, text in zip(vectors, tokenized, strict=True)
-        ]
-        return embeddings, sum(map(len, flat))
+        return list(map(Embedding, vectors, split.token_counts, split.truncated))
 
     def _refuse_too_long(self, texts: Sequence[TokenizedText], truncation: Truncation) -> None:
         for position, text in enumerate(texts):
@@ -66,14 +96,14 @@ class Encoder:
     def _is_cut(self, text: TokenizedText, truncation: Truncation) -> bool:
         return truncation is Truncation.END and text.token_count > self._model.max_tokens
 
-    def _pooled(self, sequences: Sequence[list[int]]) -> Matrix:
+    def _pooled(self, sequences: Sequence[Sequence[int]]) -> Matrix:
         pooled = np.empty((len(sequences), self.dimensions), np.float32)
         for rows in length_batches([len(ids) for ids in sequences], self._token_budget):
-            pooled[rows] = self._forward([sequences[row] for row in rows]).float().cpu().numpy()
+            pooled[rows] = self.forward([sequences[row] for row in rows])
         return pooled
 
     @torch.inference_mode()
-    def _forward(self, sequences: Sequence[list[int]]) -> Tensor:
+    def _forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         width = max(map(len, sequences))
         ids = torch.full((len(sequences), width), self._tokenizer.pad_id, dtype=torch.long)
         mask = torch.zeros_like(ids)

@@ -1,17 +1,30 @@
-"""The engine port over an `Encoder`: loads it, keeps it on a thread of its own, never blocks the event loop."""
+"""The engine port over an `Encoder`: loads it, tokenises and computes on threads, never blocks the event loop."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from embedscale.core.embedding import EngineBatch, InputType, ModelInfo, ModelState, PreparedText, Truncation
+import torch
+
+from embedscale.core.embedding import (
+    EngineBatch,
+    EngineLoad,
+    InputType,
+    Matrix,
+    ModelInfo,
+    ModelState,
+    PreparedText,
+    Truncation,
+)
 from embedscale.core.fingerprint import fingerprint
 from embedscale.embedder.encoder import Encoder
+from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
 from embedscale.embedder.weights import WeightsError, file_digests, locate
+from embedscale.embedding.admission import estimated_tokens
 from embedscale.embedding.catalog import LocalModel
 
 log = logging.getLogger(__name__)
@@ -20,13 +33,18 @@ ResultT = TypeVar("ResultT")
 
 
 class TorchEngine:
-    """One local model."""
+    """One local model, with a thread that tokenises and, in its scheduler, one that computes."""
 
-    def __init__(self, name: str, model: LocalModel, *, device: str, token_budget: int) -> None:
+    def __init__(
+        self, name: str, model: LocalModel, *, device: str, token_budget: int, policy: QueuePolicy | None = None
+    ) -> None:
         self._model = model
         self._device = device
         self._token_budget = token_budget
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._policy = policy or QueuePolicy()
+        self._scheduler = Scheduler(name, self._forward, token_budget, self._policy)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-tokenize")
+        self._arriving_tokens = 0
         self._info = _described(name, model)
         self._space: dict[str, object] = {}
 
@@ -34,6 +52,12 @@ class TorchEngine:
     def info(self) -> ModelInfo:
         """See `Engine`."""
         return self._info
+
+    @property
+    def load(self) -> EngineLoad:
+        """See `Engine`."""
+        queued = self._scheduler.queued_tokens + self._arriving_tokens
+        return EngineLoad(queued, self._policy.queued_tokens, self._scheduler.tokens_per_second)
 
     async def start(self) -> None:
         """See `Engine`. A failure is kept in `info`."""
@@ -55,6 +79,7 @@ class TorchEngine:
 
     async def close(self) -> None:
         """See `Engine`."""
+        await self._scheduler.close()
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     def fingerprint(self, truncation: Truncation) -> str:
@@ -68,8 +93,11 @@ class TorchEngine:
         return PreparedText(prompt + text)
 
     async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
-        """See `Engine`."""
-        return await self._on_thread(lambda: self._embed([text.prompted for text in texts], truncation))
+        """See `Engine`. Raises ModelStarting once the engine is closed."""
+        with self._arriving(texts, truncation):
+            split = await self._on_thread(lambda: self._encoder.split([text.prompted for text in texts], truncation))
+        pooled, seconds = await self._scheduler.run(split.windows)
+        return EngineBatch(self._encoder.join(split, pooled), split.token_count, seconds)
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
         """See `Engine`."""
@@ -84,10 +112,23 @@ class TorchEngine:
         self._space = {"engine": "torch", "files": digests, **settings}
         return encoder
 
-    def _embed(self, texts: Sequence[str], truncation: Truncation) -> EngineBatch:
-        started = time.perf_counter()
-        embeddings, tokens = self._encoder.encode(texts, truncation)
-        return EngineBatch(embeddings, tokens, time.perf_counter() - started)
+    def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
+        try:
+            return self._encoder.forward(windows)
+        except torch.OutOfMemoryError as error:
+            failure = BatchTooLarge(f"{self._info.name} has no memory for {len(windows)} windows: {error}")
+        torch.cuda.empty_cache()
+        raise failure
+
+    @contextmanager
+    def _arriving(self, texts: Sequence[PreparedText], truncation: Truncation) -> Iterator[None]:
+        """Count texts in the load before their tokens are known."""
+        tokens = estimated_tokens(texts, truncation, self._model.max_tokens)
+        self._arriving_tokens += tokens
+        try:
+            yield
+        finally:
+            self._arriving_tokens -= tokens
 
     async def _on_thread(self, work: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -14,3 +14,9 @@ class EmbedderSettings(EmbeddingServerSettings):
     """Threads that torch computes with; all cores by default."""
     token_budget: int | None = Field(default=None, ge=1)
     """Padded tokens in one batch; 1024 on a CPU, where small batches stay in its caches, and 16384 elsewhere."""
+    interactive_texts: int = Field(default=8, ge=0)
+    """Requests of at most so many texts, windows of long texts counted, go before larger ones."""
+    aging_seconds: float = Field(default=0.5, ge=0)
+    """How long a large request waits before it takes turns with the small ones."""
+    max_queued_tokens: int = Field(default=400_000, ge=1)
+    """Tokens that wait for one model at most; beyond it requests are refused with RESOURCE_EXHAUSTED."""

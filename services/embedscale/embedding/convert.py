@@ -40,8 +40,11 @@ _WIRE_ENCODINGS = {domain: value for value, domain in ENCODINGS.items()}
 _WIRE_TRUNCATIONS = {domain: value for value, domain in TRUNCATIONS.items()}
 
 
-def to_command(request: pb.EmbedRequest) -> EmbedCommand:
-    """Read a request. Raises InvalidField for an unknown enum value or an input without text."""
+def to_command(request: pb.EmbedRequest, remaining_seconds: float | None) -> EmbedCommand:
+    """Read a request that has so much time to its deadline.
+
+    Raises InvalidField for an unknown enum value or an input without text.
+    """
     return EmbedCommand(
         model=request.model,
         texts=to_texts(request.inputs),
@@ -49,6 +52,7 @@ def to_command(request: pb.EmbedRequest) -> EmbedCommand:
         dimensions=request.dimensions,
         truncation=_known(TRUNCATIONS, request.truncation, "truncation"),
         encoding=_known(ENCODINGS, request.encoding, "encoding"),
+        remaining_seconds=remaining_seconds,
     )
 
 

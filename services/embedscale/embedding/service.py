@@ -19,7 +19,7 @@ from embedscale.core.embedding import (
 )
 from embedscale.core.errors import InputTooLong, InvalidField, NonFiniteEmbedding
 from embedscale.core.ports import Engine, VectorCache
-from embedscale.embedding.admission import Admission
+from embedscale.embedding.admission import Admission, estimated_tokens, require_room
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.vectors import cut, encode
 from embedscale.servicekit.telemetry import TOKENS
@@ -40,11 +40,13 @@ class EmbeddingService:
         """Embed texts; row i of the outcome belongs to text i, whatever was cached or a duplicate."""
         engine = self.models.ready(command.model)
         self._check(command, engine.info)
-        with self._admission.admit(len(command.texts)):
+        with self._admission.admit(len(command.texts), engine.load):
             started = time.perf_counter()
             texts = [engine.prepare(text, command.input_type) for text in command.texts]
             fingerprint = engine.fingerprint(command.truncation)
             cached = await self._cached(fingerprint, texts, command.truncation, engine.info.max_tokens)
+            tokens = estimated_tokens(_missing(texts, cached), command.truncation, engine.info.max_tokens)
+            require_room(engine.load, tokens, command.remaining_seconds)
             batch = await self._compute(engine, fingerprint, texts, cached, command.truncation)
         waited = time.perf_counter() - started - batch.compute_seconds
         TOKENS.labels(command.model).inc(batch.tokens_used)
@@ -67,7 +69,7 @@ class EmbeddingService:
         """Tokens of each text before truncation, prompt and special tokens included."""
         engine = self.models.ready(model)
         self._check(EmbedCommand(model, texts, input_type), engine.info)
-        with self._admission.admit(len(texts)):
+        with self._admission.admit(len(texts), engine.load):
             return await engine.count_tokens([engine.prepare(text, input_type) for text in texts])
 
     async def _cached(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -27,13 +28,15 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Embed one batch."""
-        return to_response(request.model, await self._service.embed(to_command(request)))
+        command = to_command(request, context.time_remaining())
+        return to_response(request.model, await self._service.embed(command))
 
     async def EmbedStream(
         self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Context
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
         """Embed batch after batch, a few at a time, each answered as soon as it and those before it are done."""
-        async with aclosing(in_order(self._embed_one, request_iterator, _STREAM_WINDOW)) as responses:
+        embed_one = partial(self._embed_one, context)
+        async with aclosing(in_order(embed_one, request_iterator, _STREAM_WINDOW)) as responses:
             async for response in responses:
                 yield response
 
@@ -54,9 +57,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         info = self._service.models.find(request.model).info
         return pb.GetModelResponse(model=to_model(info, self._service.max_inputs))
 
-    async def _embed_one(self, request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+    async def _embed_one(self, context: Context, request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
         try:
-            outcome = await self._service.embed(to_command(request.request))
+            outcome = await self._service.embed(to_command(request.request, context.time_remaining()))
         except Exception as error:
             return pb.EmbedStreamResponse(batch_id=request.batch_id, error=to_wire(error))
         return pb.EmbedStreamResponse(batch_id=request.batch_id, response=to_response(request.request.model, outcome))

@@ -23,4 +23,4 @@ class EmbeddingServerSettings(ServerSettings):
     max_inputs: int = Field(default=512, ge=1)
     """Inputs in one request at most."""
     max_queued_inputs: int = Field(default=8192, ge=1)
-    """Inputs admitted and unanswered at most; beyond it requests are refused with RESOURCE_EXHAUSTED."""
+    """Inputs for remote models admitted and unanswered at most; beyond it requests get RESOURCE_EXHAUSTED."""

@@ -42,6 +42,10 @@ class UpstreamEngine:
         """See `Engine`."""
         return self._info
 
+    @property
+    def load(self) -> None:
+        """See `Engine`; the upstream's queue is not ours to see."""
+
     async def start(self) -> None:
         """See `Engine`. Tries until the upstream answers; an answer that no retry can mend is kept in `info`."""
         probe = self.prepare("ready", InputType.QUERY)

@@ -1,0 +1,210 @@
+"""Between many callers and one model: batches across callers, one at a time, on a thread of their own."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedscale.core.embedding import Matrix
+from embedscale.core.errors import ModelStarting
+from embedscale.embedder.window_queue import Window, WindowQueue
+
+log = logging.getLogger(__name__)
+
+Compute = Callable[[Sequence[Sequence[int]]], Matrix]
+"""From n windows of token ids to pooled vectors, float32 (n, dimensions). May raise BatchTooLarge."""
+
+_RATE_SECONDS = 5.0
+_BATCHES_TO_RECOVER = 64
+
+
+class BatchTooLarge(Exception):
+    """The device has no memory for a batch of this size; a smaller one may fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """Who comes first, as `Scheduler` and `WindowQueue` say, and the most tokens that may wait."""
+
+    interactive_windows: int = 8
+    aging_seconds: float = 0.5
+    queued_tokens: int = 400_000
+
+
+class Scheduler:
+    """Computes callers' windows in batches of at most `token_budget` padded tokens (a longer window goes alone).
+
+    Work of at most `policy.interactive_windows` windows is interactive and goes before the rest, which is bulk. It
+    waits for the batch that is being computed, at most one batch of bulk that has aged, and interactive work that came
+    before it: behind a corpus alone, for two batches at most. See `WindowQueue` for the rule.
+
+    What a caller no longer awaits is not computed. A batch that fails fails its callers and no others. One for which
+    the device has no memory is halved and tried again, and the budget comes back, an eighth of the whole after every
+    64 batches. All methods are for the event loop's thread.
+    """
+
+    def __init__(self, name: str, compute: Compute, token_budget: int, policy: QueuePolicy) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-compute")
+        self._compute = compute
+        self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds)
+        self._interactive_windows = policy.interactive_windows
+        self._budget = _Budget(token_budget)
+        self._rate = _Rate(token_budget)
+        self._work = asyncio.Event()
+        self._in_batch = 0
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+        self.batches = 0
+        """Batches that were computed since the start."""
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that wait or are being computed."""
+        return self._queue.tokens + self._in_batch
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Measured speed; None until a batch was at least half full."""
+        return self._rate.tokens_per_second
+
+    async def run(self, windows: Sequence[Sequence[int]]) -> tuple[Matrix, float]:
+        """Pooled vectors of the windows, float32 (n, dimensions), row i for window i; and seconds spent in its batches.
+
+        Raises what `compute` raised for one of the batches, and ModelStarting once the scheduler is closed.
+        """
+        if self._closed:
+            raise ModelStarting("the model is being stopped")
+        job = _Job(windows, interactive=len(windows) <= self._interactive_windows)
+        self._queue.push(job.windows)
+        self._worker = self._worker or asyncio.create_task(self._batch_after_batch())
+        self._work.set()
+        try:
+            return await job.result
+        finally:
+            self._queue.drop(job.windows)
+
+    async def close(self) -> None:
+        """Let the running batch end, and fail what waits."""
+        self._closed = True
+        self._work.set()
+        if self._worker:
+            await self._worker
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _batch_after_batch(self) -> None:
+        while not self._closed:
+            batch = self._queue.take(self._budget.tokens)
+            if batch:
+                await self._settle(batch)
+            else:
+                self._work.clear()
+                await self._work.wait()
+        while batch := self._queue.take(1):
+            self._fail(batch, ModelStarting("the model is being stopped"))
+
+    async def _settle(self, batch: Sequence["_Window"]) -> None:
+        self._in_batch = sum(map(len, batch))
+        try:
+            vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
+        except BatchTooLarge as error:
+            self._halve(batch, error)
+        except Exception as error:
+            self._fail(batch, error)
+        else:
+            self._rate.observe(self._in_batch, seconds)
+            self._budget.recover()
+            _deliver(batch, vectors, seconds)
+        finally:
+            self._in_batch = 0
+
+    def _timed(self, batch: Sequence["_Window"]) -> tuple[Matrix, float]:
+        started = time.perf_counter()
+        self.batches += 1
+        vectors = self._compute([window.tokens for window in batch])
+        return vectors, time.perf_counter() - started
+
+    def _halve(self, batch: Sequence["_Window"], error: BatchTooLarge) -> None:
+        if len(batch) == 1:
+            self._fail(batch, error)
+            return
+        self._budget.halve(len(batch) * max(map(len, batch)))
+        log.warning("no memory for a batch of %d windows; the budget is now %d tokens", len(batch), self._budget.tokens)
+        self._queue.put_back([window for window in batch if not window.owner.result.done()])
+
+    def _fail(self, batch: Iterable["_Window"], error: Exception) -> None:
+        for job in {window.owner for window in batch}:
+            self._queue.drop(job.windows)
+            if not job.result.done():
+                job.result.set_exception(error)
+
+
+class _Job:
+    """One caller's windows, and what is known of their vectors."""
+
+    def __init__(self, windows: Sequence[Sequence[int]], *, interactive: bool) -> None:
+        self.windows = [Window(tokens, self, row, interactive) for row, tokens in enumerate(windows)]
+        self.result: asyncio.Future[tuple[Matrix, float]] = asyncio.get_running_loop().create_future()
+        self.seconds = 0.0
+        self._rows: dict[int, NDArray[np.float32]] = {}
+
+    def put(self, row: int, vector: NDArray[np.float32]) -> None:
+        self._rows[row] = vector
+        if len(self._rows) == len(self.windows) and not self.result.done():
+            self.result.set_result((np.stack([self._rows[row] for row in range(len(self.windows))]), self.seconds))
+
+
+_Window = Window[_Job]
+
+
+def _deliver(batch: Sequence[_Window], vectors: Matrix, seconds: float) -> None:
+    for job in {window.owner for window in batch}:
+        job.seconds += seconds
+    for window, vector in zip(batch, vectors, strict=True):
+        window.owner.put(window.row, vector)
+
+
+class _Budget:
+    """Padded tokens of a batch: halved when memory is out, and slowly back."""
+
+    def __init__(self, whole: int) -> None:
+        self._whole = whole
+        self._good_batches = 0
+        self.tokens = whole
+
+    def halve(self, failed: int) -> None:
+        self.tokens = max(min(self.tokens, failed) // 2, 1)
+        self._good_batches = 0
+
+    def recover(self) -> None:
+        self._good_batches += 1
+        if self._good_batches % _BATCHES_TO_RECOVER == 0:
+            self.tokens = min(self.tokens + max(self._whole // 8, 1), self._whole)
+
+
+class _Rate:
+    """Exponential moving average, over `_RATE_SECONDS` of computing, of tokens a second.
+
+    Batches of less than half the budget are slower a token and say nothing of the speed under load: they count only
+    where they show that the model is faster than believed.
+    """
+
+    def __init__(self, token_budget: int) -> None:
+        self._representative = token_budget / 2
+        self._tokens = 0.0
+        self._seconds = 0.0
+        self.tokens_per_second: float | None = None
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        rate = self.tokens_per_second
+        if tokens < self._representative and (rate is None or tokens <= rate * seconds):
+            return
+        kept = math.exp(-seconds / _RATE_SECONDS)
+        self._tokens = self._tokens * kept + tokens
+        self._seconds = self._seconds * kept + seconds
+        self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)

@@ -1,0 +1,335 @@
+"""Batches across callers: complete, in order, within the budget, fair; what fails or is cancelled harms nobody else."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedscale.core.embedding import EngineLoad
+from embedscale.core.errors import ModelStarting, Overloaded
+from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
+from embedscale.embedder.window_queue import Window, WindowQueue
+from embedscale.embedding.admission import Admission, require_room
+
+jobs = st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=20), min_size=1, max_size=12)
+budgets = st.integers(1, 1500)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def windows(owner: str, lengths: Sequence[int], *, interactive: bool) -> list[Window[str]]:
+    return [Window([1] * length, owner, row, interactive) for row, length in enumerate(lengths)]
+
+
+def taken(queue: WindowQueue[str], budget: int) -> list[list[Window[str]]]:
+    batches = []
+    while batch := queue.take(budget):
+        batches.append(batch)
+    return batches
+
+
+@given(jobs, budgets)
+@settings(deadline=None)
+def test_every_window_is_taken_once_within_the_budget_and_with_little_padding(
+    given_jobs: list[list[int]], budget: int
+) -> None:
+    queue: WindowQueue[str] = WindowQueue(0.5, Clock())
+    pushed = [windows(str(job), lengths, interactive=len(lengths) <= 8) for job, lengths in enumerate(given_jobs)]
+    for group in pushed:
+        queue.push(group)
+    assert queue.tokens == sum(map(sum, given_jobs))
+    batches = taken(queue, budget)
+    flat = [window for batch in batches for window in batch]
+    assert len(flat) == len(set(flat)) == sum(map(len, pushed))
+    assert queue.tokens == 0
+    assert not queue
+    for batch in batches:
+        longest = max(map(len, batch))
+        assert len(batch) == 1 or longest * len(batch) <= budget
+        assert longest <= 2 * min(map(len, batch))
+        assert len({window.interactive for window in batch}) == 1
+
+
+@given(jobs, st.sets(st.integers(0, 11)), budgets)
+@settings(deadline=None)
+def test_what_is_dropped_is_not_taken_and_what_is_put_back_comes_first(
+    given_jobs: list[list[int]], dropped: set[int], budget: int
+) -> None:
+    queue: WindowQueue[str] = WindowQueue(0.5, Clock())
+    pushed = [windows(str(job), lengths, interactive=False) for job, lengths in enumerate(given_jobs)]
+    for group in pushed:
+        queue.push(group)
+    first = queue.take(budget)
+    queue.put_back(first)
+    assert queue.take(budget)[0] is first[0]
+    queue.put_back(first)
+    for job in dropped & set(range(len(pushed))):
+        queue.drop(pushed[job])
+        queue.drop(pushed[job])
+    left = {window for batch in taken(queue, budget) for window in batch}
+    assert left == {window for job, group in enumerate(pushed) if job not in dropped for window in group}
+    assert queue.tokens == 0
+
+
+def test_a_later_caller_of_the_same_length_takes_no_place_from_an_earlier_one() -> None:
+    queue: WindowQueue[str] = WindowQueue(0.5, Clock())
+    for owner in "abcdefgh":
+        queue.push(windows(owner, [10, 30] * 10, interactive=False))
+    owners = [window.owner for batch in taken(queue, 100) for window in batch]
+    lasts = [len(owners) - owners[::-1].index(owner) for owner in "abcdefgh"]
+    assert lasts == sorted(lasts)
+    assert lasts[0] <= 20 + 10
+
+
+def test_interactive_work_overtakes_bulk() -> None:
+    queue: WindowQueue[str] = WindowQueue(0.5, Clock())
+    queue.push(windows("corpus", [10] * 50, interactive=False))
+    queue.push(windows("query", [10], interactive=True))
+    assert [batch[0].owner for batch in taken(queue, 100)] == ["query", *["corpus"] * 5]
+
+
+def test_aged_bulk_takes_turns_with_interactive_work() -> None:
+    clock = Clock()
+    queue: WindowQueue[str] = WindowQueue(0.5, clock)
+    queue.push(windows("corpus", [10] * 20, interactive=False))
+    clock.now = 0.49
+    queue.push(windows("query", [10] * 4, interactive=True))
+    assert queue.take(10)[0].owner == "query"
+    clock.now = 0.5
+    owners = [batch[0].owner for batch in taken(queue, 10)]
+    assert owners[:6] == ["corpus", "query", "corpus", "query", "corpus", "query"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.floats(0, 1)), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_neither_lane_starves_and_a_query_waits_for_two_batches_at_most(
+    steps: list[tuple[bool, int, float]],
+) -> None:
+    clock = Clock()
+    queue: WindowQueue[str] = WindowQueue(0.5, clock)
+    queue.push(windows("corpus", [10] * 3000, interactive=False))
+    last = ""
+    for is_query, count, pause in steps:
+        clock.now += pause
+        if is_query:
+            queue.push(windows("query", [10] * min(count, 8), interactive=True))
+            batches = [queue.take(80)[0].owner for _ in range(2)]
+            assert "query" in batches
+            queries_first = batches[0] == "query"
+            assert queries_first or last != "corpus"
+            last = batches[1]
+        else:
+            last = queue.take(80)[0].owner
+
+
+def vectors_of(batch: Sequence[Sequence[int]]) -> np.ndarray:
+    """A vector that shows whose it is."""
+    return np.array([[tokens[0], len(tokens)] for tokens in batch], np.float32)
+
+
+Make = Callable[..., Scheduler]
+
+
+@pytest.fixture
+async def scheduler() -> AsyncIterator[Make]:
+    async with AsyncExitStack() as stack:
+
+        def make(compute: Callable = vectors_of, budget: int = 64, **policy: float) -> Scheduler:
+            made = Scheduler("test", compute, budget, QueuePolicy(**policy))
+            stack.push_async_callback(made.close)
+            return made
+
+        yield make
+
+
+class Gate:
+    """Holds the first batch until it is opened; keeps what was computed."""
+
+    def __init__(self) -> None:
+        self.opened, self.entered = threading.Event(), threading.Event()
+        self.batches: list[list[int]] = []
+
+    def __call__(self, batch: Sequence[Sequence[int]]) -> np.ndarray:
+        self.batches.append([tokens[0] for tokens in batch])
+        self.entered.set()
+        assert self.opened.wait(10)
+        return vectors_of(batch)
+
+
+@given(jobs, budgets)
+@settings(deadline=None, max_examples=25)
+async def test_each_caller_gets_its_rows_in_order(given_jobs: list[list[int]], budget: int) -> None:
+    scheduler = Scheduler("test", vectors_of, budget, QueuePolicy())
+    marked = [[[100 * job + row] * n for row, n in enumerate(lengths)] for job, lengths in enumerate(given_jobs)]
+    results = await asyncio.gather(*(scheduler.run(job) for job in marked))
+    await scheduler.close()
+    for job, (rows, seconds) in zip(marked, results, strict=True):
+        np.testing.assert_array_equal(rows, vectors_of(job))
+        assert seconds >= 0
+    assert scheduler.queued_tokens == 0
+
+
+async def test_callers_share_batches(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate)
+    first = asyncio.create_task(shared.run([[0] * 4]))
+    await asyncio.to_thread(gate.entered.wait)
+    others = [asyncio.create_task(shared.run([[caller] * 4])) for caller in range(1, 33)]
+    await asyncio.sleep(0)
+    assert shared.queued_tokens == 33 * 4
+    gate.opened.set()
+    await asyncio.gather(first, *others)
+    assert list(map(len, gate.batches)) == [1, 16, 16]
+    assert shared.batches == 3
+
+
+async def test_a_query_that_comes_during_a_corpus_is_in_the_next_batch(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate)
+    corpus = asyncio.create_task(shared.run([[1] * 8] * 100))
+    await asyncio.to_thread(gate.entered.wait)
+    query = asyncio.create_task(shared.run([[2] * 8]))
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await query
+    assert gate.batches[1] == [2]
+    await corpus
+
+
+async def test_what_was_cancelled_is_not_computed(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate)
+    first = asyncio.create_task(shared.run([[1] * 4]))
+    await asyncio.to_thread(gate.entered.wait)
+    left, kept = (asyncio.create_task(shared.run([[mark] * 4] * 20)) for mark in (2, 3))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    assert shared.queued_tokens == 21 * 4
+    first.cancel()  # of a batch that is being computed: its rows are thrown away, and nobody else's
+    gate.opened.set()
+    rows, _ = await kept
+    assert len(rows) == 20
+    assert {mark for batch in gate.batches for mark in batch} == {1, 3}
+
+
+async def test_a_failing_batch_fails_its_callers_and_no_others(scheduler: Make) -> None:
+    def compute(batch: Sequence[Sequence[int]]) -> np.ndarray:
+        if any(tokens[0] == 13 for tokens in batch):
+            raise ValueError("unlucky")
+        return vectors_of(batch)
+
+    shared = scheduler(compute)
+    good, bad, other = [[1] * 4], [[2] * 60, [13] * 60], [[3] * 4]
+    outcomes = await asyncio.gather(*(shared.run(job) for job in (good, bad, other)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [tuple, ValueError, tuple]
+    assert shared.queued_tokens == 0
+    assert (await shared.run(good))[0].tolist() == [[1, 4]]
+
+
+class SmallMemory:
+    """Has memory for so many padded tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens, self.failures, self.sizes = tokens, 0, []
+
+    def __call__(self, batch: Sequence[Sequence[int]]) -> np.ndarray:
+        size = len(batch) * max(map(len, batch))
+        if size > self.tokens:
+            self.failures += 1
+            raise BatchTooLarge(f"{size}")
+        self.sizes.append(size)
+        return vectors_of(batch)
+
+
+async def test_without_memory_batches_are_halved_and_come_back(scheduler: Make) -> None:
+    memory = SmallMemory(20)
+    shared = scheduler(memory, budget=64)
+    rows, _ = await shared.run([[row] * 4 for row in range(64)])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(64))
+    assert memory.failures == 2
+    assert max(memory.sizes) == 16
+    memory.tokens = 64
+    for _ in range(500):
+        await shared.run([[1] * 4])
+    await shared.run([[1] * 4] * 32)
+    assert max(memory.sizes) == 64
+
+
+async def test_a_window_that_alone_has_no_memory_fails_its_caller_only(scheduler: Make) -> None:
+    shared = scheduler(SmallMemory(20), budget=64)
+    big, small = await asyncio.gather(shared.run([[1] * 30]), shared.run([[2] * 5]), return_exceptions=True)
+    assert isinstance(big, BatchTooLarge)
+    assert small[0].tolist() == [[2, 5]]
+
+
+async def test_closing_fails_what_waits_and_refuses_more(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate)
+    running = asyncio.create_task(shared.run([[1] * 4]))
+    await asyncio.to_thread(gate.entered.wait)
+    waiting = asyncio.create_task(shared.run([[2] * 4]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(shared.close())
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await closing
+    assert (await running)[0].tolist() == [[1, 4]]
+    for late in (waiting, shared.run([[3] * 4])):
+        with pytest.raises(ModelStarting):
+            await late
+    assert gate.batches == [[1]]
+
+
+async def test_speed_is_that_of_batches_at_least_half_full(scheduler: Make) -> None:
+    shared = scheduler(budget=64)
+    await shared.run([[1] * 4])
+    assert shared.tokens_per_second is None
+    await shared.run([[1] * 4] * 16)
+    assert shared.tokens_per_second > 0
+
+
+@pytest.mark.parametrize(
+    ("load", "tokens", "remaining", "retry_after"),
+    [
+        (EngineLoad(0, 100, 10.0), 1000, 0.1, None),  # idle: anything
+        (EngineLoad(90, 100, 10.0), 10, None, None),
+        (EngineLoad(90, 100, 10.0), 11, None, 9.0),
+        (EngineLoad(90, 100, None), 11, None, 1.0),
+        (EngineLoad(90, 100, None), 10, 0.01, None),
+        (EngineLoad(80, 100, 10.0), 10, 11.3, None),
+        (EngineLoad(80, 100, 10.0), 10, 11.2, 8.0),
+        (EngineLoad(80, 100, 10.0), 0, 0.1, None),  # all cached
+        (None, 1000, 0.1, None),
+    ],
+)
+def test_room_is_measured_in_tokens_and_time(
+    load: EngineLoad | None, tokens: int, remaining: float | None, retry_after: float | None
+) -> None:
+    if retry_after is None:
+        require_room(load, tokens, remaining)
+        return
+    with pytest.raises(Overloaded) as caught:
+        require_room(load, tokens, remaining)
+    assert caught.value.retry_after == pytest.approx(retry_after)
+
+
+def test_inputs_count_only_where_the_load_is_not_known() -> None:
+    admission = Admission(10)
+    with admission.admit(8, None), admission.admit(500, EngineLoad(0, 1, None)):
+        with pytest.raises(Overloaded), admission.admit(3, None):
+            pass
+        with admission.admit(2, None):
+            pass
+    with admission.admit(11, None):
+        pass
