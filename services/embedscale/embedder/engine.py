@@ -93,7 +93,7 @@ class TorchEngine:
         return PreparedText(prompt + text)
 
     async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
-        """See `Engine`. Raises ModelStarting once the engine is closed."""
+        """See `Engine`. Texts of all callers wait in one queue; what is not awaited any more is not computed."""
         with self._arriving(texts, truncation):
             split = await self._on_thread(lambda: self._encoder.split([text.prompted for text in texts], truncation))
         pooled, seconds = await self._scheduler.run(split.windows)

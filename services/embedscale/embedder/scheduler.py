@@ -112,6 +112,7 @@ class Scheduler:
         self._in_batch = sum(map(len, batch))
         try:
             vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
+            _deliver(batch, vectors, seconds)
         except BatchTooLarge as error:
             self._halve(batch, error)
         except Exception as error:
@@ -119,7 +120,6 @@ class Scheduler:
         else:
             self._rate.observe(self._in_batch, seconds)
             self._budget.recover()
-            _deliver(batch, vectors, seconds)
         finally:
             self._in_batch = 0
 
