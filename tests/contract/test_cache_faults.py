@@ -87,4 +87,4 @@ async def test_no_text_is_stored(with_own_redis: Served, own_redis: RedisServer)
     keys = list(own_redis.client.scan_iter())
     assert len(keys) == 1
     assert text.encode() not in b"".join([*keys, *own_redis.client.mget(keys)])
-    assert 0 < own_redis.client.ttl(keys[0]) <= 30 * 86400
+    assert 27 * 86400 - 60 < own_redis.client.ttl(keys[0]) <= 33 * 86400
