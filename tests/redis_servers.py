@@ -1,4 +1,4 @@
-"""Real Redis servers in the forms that a URL can name: on a socket, with users, with TLS, behind sentinels, a cluster."""
+"""Real Redis servers in every form that a URL names: on a socket, with users, with TLS, behind sentinels, clusters."""
 
 import contextlib
 import shutil

@@ -49,7 +49,7 @@ class Caching(Served):
         return {error.kind: error.count for error in (await self.stats()).errors}
 
     async def stored(self) -> None:
-        await eventually(lambda: self._wrote(), "writes wait")
+        await eventually(self._wrote, "writes wait")
 
     async def _wrote(self) -> bool:
         return (await self.stats()).pending_writes == 0

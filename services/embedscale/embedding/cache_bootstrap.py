@@ -12,7 +12,7 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.embedding.tiered_cache import RedisTier, TieredVectorCache
 from embedscale.embedding.write_behind import WriteBehind
 
-_READ_SHARE, _CLAIM_SHARE = 0.5, 0.25
+_READ_SHARE, _CLAIM_SHARE, _POLL_SHARE = 0.4, 0.4, 0.2
 """Shares of a request's time for the cache: a lookup, a claim, and a last look at others' work that fails."""
 
 _PROBES = [b"es1:probe:%d" % number for number in range(16)]
@@ -52,5 +52,7 @@ def _leases(
         return NoLeases()
     return RedisLeases(
         store, breaker, reader, held, meter,
-        lease_seconds=settings.cache_lease_seconds, budget_seconds=settings.redis_timeout_seconds * _CLAIM_SHARE,
+        lease_seconds=settings.cache_lease_seconds,
+        claim_seconds=settings.redis_timeout_seconds * _CLAIM_SHARE,
+        poll_seconds=settings.redis_timeout_seconds * _POLL_SHARE,
     )  # fmt: skip

@@ -58,7 +58,8 @@ class RedisLeases:
         meter: CacheMeter,
         *,
         lease_seconds: float,
-        budget_seconds: float,
+        claim_seconds: float,
+        poll_seconds: float,
     ) -> None:
         self._store = store
         self._breaker = breaker
@@ -66,7 +67,8 @@ class RedisLeases:
         self._held = held
         self._meter = meter
         self._lease_seconds = lease_seconds
-        self._budget_seconds = budget_seconds
+        self._claim_seconds = claim_seconds
+        self._poll_seconds = poll_seconds
         self._token = secrets.token_hex(8).encode()
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -77,7 +79,7 @@ class RedisLeases:
         keys = [cache_key(space.fingerprint, text) for text in texts]
         try:
             with self._meter.timed("claim"):
-                async with asyncio.timeout(self._budget_seconds):
+                async with asyncio.timeout(self._claim_seconds):
                     free = await self._store.claim(
                         [lease_key(key) for key in keys], self._token, round(1000 * self._lease_seconds)
                     )
@@ -101,7 +103,7 @@ class RedisLeases:
             await asyncio.sleep(pause)
             keys = [cache_key(space.fingerprint, text) for text in left]
             held = await self._still_held(keys)
-            entries = await self._reader.read(space, keys, self._budget_seconds)
+            entries = await self._reader.read(space, keys, self._poll_seconds)
             found |= {text: entry for text, entry in zip(left, entries, strict=True) if entry is not None}
             if not any(there for there, entry in zip(held, entries, strict=True) if entry is None):
                 break  # nobody computes what is left
@@ -120,7 +122,7 @@ class RedisLeases:
     async def _still_held(self, keys: Sequence[bytes]) -> list[bool]:
         """Whether there is a lease on key i. Asked before the values are, so that no value is missed in between."""
         try:
-            async with asyncio.timeout(self._budget_seconds):
+            async with asyncio.timeout(self._poll_seconds):
                 return [value is not None for value in await self._store.read([lease_key(key) for key in keys])]
         except FAILURES as error:
             self._breaker.trip("claim", error)

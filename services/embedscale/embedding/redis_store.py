@@ -27,7 +27,10 @@ class Write:
 
 
 class RedisStore:
-    """Keys and values as bytes. Every method may raise RedisError or OSError, or not return for long."""
+    """Keys and values as bytes. Every method may raise RedisError or OSError, or not return for long.
+
+    UNLINK is sent by name: a cluster's pipeline would run its method `unlink` by itself.
+    """
 
     def __init__(self, url: RedisUrl) -> None:
         # A client is typed for its synchronous and asynchronous forms at once, hence Any.
@@ -48,7 +51,7 @@ class RedisStore:
         for write in writes:
             pipeline.set(write.key, write.value, px=write.milliseconds)
         for key in unlinked:
-            pipeline.unlink(key)
+            pipeline.execute_command("UNLINK", key)
         await pipeline.execute()
 
     async def claim(self, keys: Sequence[bytes], token: bytes, milliseconds: int) -> list[bool]:
@@ -73,7 +76,7 @@ class RedisStore:
         """Drop keys; returns how many there were."""
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.unlink(key)
+            pipeline.execute_command("UNLINK", key)
         return sum(cast("list[int]", await pipeline.execute()))
 
     async def lengths(self, keys: Sequence[bytes]) -> list[int]:
