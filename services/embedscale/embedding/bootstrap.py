@@ -10,7 +10,7 @@ from embedscale.core.ports import Engine
 from embedscale.embedding.admission import Admission
 from embedscale.embedding.cache_admin import CacheAdmin
 from embedscale.embedding.cache_bootstrap import build_cache
-from embedscale.embedding.cache_servicer import CacheServicer
+from embedscale.embedding.cache_servicer import CACHE_SERVICE_NAME, CacheServicer
 from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog
 from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
@@ -55,4 +55,4 @@ def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettin
         await registry.close()
         await cache.close()
 
-    return Application(SERVICE_NAME, register, start, close)
+    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,))

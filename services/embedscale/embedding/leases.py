@@ -14,6 +14,7 @@ from embedscale.core.embedding import Embedding, PreparedText, VectorSpace
 from embedscale.embedding.breaker import FAILURES, Breaker
 from embedscale.embedding.cache_codec import cache_key
 from embedscale.embedding.cache_meter import CacheMeter
+from embedscale.embedding.patience import within
 from embedscale.embedding.redis_cache import RedisReader
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.servicekit.telemetry import COALESCED_TEXTS
@@ -79,10 +80,9 @@ class RedisLeases:
         keys = [cache_key(space.fingerprint, text) for text in texts]
         try:
             with self._meter.timed("claim"):
-                async with asyncio.timeout(self._claim_seconds):
-                    free = await self._store.claim(
-                        [lease_key(key) for key in keys], self._token, round(1000 * self._lease_seconds)
-                    )
+                milliseconds = round(1000 * self._lease_seconds)
+                wanted = [lease_key(key) for key in keys]
+                free = await within(self._claim_seconds, self._store.claim(wanted, self._token, milliseconds))
         except TimeoutError as error:
             self._breaker.trip("claim", error)
             return [True] * len(texts)
@@ -122,11 +122,11 @@ class RedisLeases:
     async def _still_held(self, keys: Sequence[bytes]) -> list[bool]:
         """Whether there is a lease on key i. Asked before the values are, so that no value is missed in between."""
         try:
-            async with asyncio.timeout(self._poll_seconds):
-                return [value is not None for value in await self._store.read([lease_key(key) for key in keys])]
+            leases = await within(self._poll_seconds, self._store.read([lease_key(key) for key in keys]))
         except FAILURES as error:
             self._breaker.trip("claim", error)
             return [False] * len(keys)
+        return [lease is not None for lease in leases]
 
     async def _unlink(self, leases: Sequence[bytes]) -> None:
         try:

@@ -23,10 +23,10 @@ class _TextTooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Vectors by text, those of them that were in the cache, and what computing the others cost this caller."""
+    """Embedding i of text i, whether it was in the cache, and what computing the others cost this caller."""
 
-    entries: Mapping[PreparedText, Embedding]
-    cached: frozenset[PreparedText]
+    embeddings: Sequence[Embedding]
+    hits: Sequence[bool]
     tokens_used: int = 0
     compute_seconds: float = 0.0
 
@@ -54,25 +54,33 @@ class ReadThrough:
         """
         unique = list(dict.fromkeys(texts))
         try:
-            return await self._embed(engine, unique, truncation)
+            found = await self._embed(engine, unique, truncation)
         except _TextTooLong as fault:
             raise fault.error.at(texts.index(fault.text)) from None
+        return found if len(unique) == len(texts) else _repeated(found, unique, texts)
 
     async def _embed(self, engine: Engine, texts: Sequence[PreparedText], truncation: Truncation) -> Found:
         space = VectorSpace(engine.fingerprint(truncation), engine.info.dimensions, engine.info.normalized)
         found = await self._cache.get(space, texts)
-        entries = {text: entry for text, entry in zip(texts, found, strict=True) if entry is not None}
-        _refuse_truncated(entries, truncation, engine.info.max_tokens)
-        cached = frozenset(entries)
+        entries = [entry for entry in found if entry is not None]
+        if any(entry.truncated for entry in entries):
+            _refuse_truncated(_present(texts, found), truncation, engine.info.max_tokens)
         if len(entries) == len(texts):
-            return Found(entries, cached)
+            return Found(entries, [True] * len(entries))
         cost = _Cost()
-        missing = [(space.fingerprint, truncation, text) for text in texts if text not in cached]
-        computed, shared = await self._flights.run(missing, self._work(engine, space, truncation, cost))
+        missing = [text for text, entry in zip(texts, found, strict=True) if entry is None]
+        computed = await self._flown(engine, space, missing, truncation, cost)
+        embeddings = [computed[text] if entry is None else entry for text, entry in zip(texts, found, strict=True)]
+        return Found(embeddings, [entry is not None for entry in found], cost.tokens_used, cost.compute_seconds)
+
+    async def _flown(
+        self, engine: Engine, space: VectorSpace, texts: Sequence[PreparedText], truncation: Truncation, cost: _Cost
+    ) -> Mapping[PreparedText, Embedding]:
+        keys = [(space.fingerprint, truncation, text) for text in texts]
+        computed, shared = await self._flights.run(keys, self._work(engine, space, truncation, cost))
         if shared:
             COALESCED_TEXTS.labels("process").inc(shared)
-        entries |= {key[2]: entry for key, entry in computed.items()}
-        return Found(entries, cached, cost.tokens_used, cost.compute_seconds)
+        return {key[2]: entry for key, entry in computed.items()}
 
     def _work(
         self, engine: Engine, space: VectorSpace, truncation: Truncation, cost: _Cost
@@ -131,3 +139,15 @@ def _refuse_truncated(entries: Mapping[PreparedText, Embedding], truncation: Tru
 def _refuse_non_finite(engine: Engine, batch: EngineBatch) -> None:
     if not all(np.isfinite(entry.vector).all() for entry in batch.embeddings):
         raise NonFiniteEmbedding(f"model {engine.info.name!r} produced a vector that is not finite")
+
+
+def _present(texts: Sequence[PreparedText], found: Sequence[Embedding | None]) -> Mapping[PreparedText, Embedding]:
+    return {text: entry for text, entry in zip(texts, found, strict=True) if entry is not None}
+
+
+def _repeated(found: Found, unique: Sequence[PreparedText], texts: Sequence[PreparedText]) -> Found:
+    """What was found for distinct texts, for each of the texts."""
+    row = {text: number for number, text in enumerate(unique)}
+    rows = [row[text] for text in texts]
+    embeddings, hits = [found.embeddings[one] for one in rows], [found.hits[one] for one in rows]
+    return Found(embeddings, hits, found.tokens_used, found.compute_seconds)

@@ -1,12 +1,12 @@
 """Reading vectors from Redis. It fails open: whatever goes wrong is a miss, a metric and a log line, never an error."""
 
-import asyncio
 from collections.abc import Sequence
 
 from embedscale.core.embedding import Embedding, VectorSpace
 from embedscale.embedding.breaker import FAILURES, Breaker
 from embedscale.embedding.cache_codec import CorruptValue, unpack
 from embedscale.embedding.cache_meter import CacheMeter
+from embedscale.embedding.patience import within
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.soundness import sound
 
@@ -25,8 +25,7 @@ class RedisReader:
             return [None] * len(keys)
         try:
             with self._meter.timed("read"):
-                async with asyncio.timeout(seconds):
-                    values = await self._store.read(keys)
+                values = await within(seconds, self._store.read(keys))
         except FAILURES as error:
             self._breaker.trip("read", error)
             return [None] * len(keys)

@@ -38,16 +38,15 @@ class EmbeddingService:
             texts = [engine.prepare(text, command.input_type) for text in command.texts]
             found = await self._vectors.embed(engine, texts, command.truncation)
         waited = time.perf_counter() - started - found.compute_seconds
-        entries = [found.entries[text] for text in texts]
-        vectors: Matrix = np.array([entry.vector for entry in entries])
+        vectors: Matrix = np.array([entry.vector for entry in found.embeddings])
         vectors = cut(vectors, command.dimensions, normalize=engine.info.normalized)
         return EmbedOutcome(
             rows=encode(vectors, command.encoding),
             dimensions=vectors.shape[1],
             encoding=command.encoding,
             facts=[
-                InputFacts(entry.token_count, entry.truncated, text in found.cached)
-                for text, entry in zip(texts, entries, strict=True)
+                InputFacts(entry.token_count, entry.truncated, hit)
+                for entry, hit in zip(found.embeddings, found.hits, strict=True)
             ],
             fingerprint=engine.fingerprint(command.truncation),
             tokens_used=found.tokens_used,
