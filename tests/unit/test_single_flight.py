@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,7 @@ from embedscale.core.errors import InputTooLong
 from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.leases import NoLeases
 from embedscale.embedding.memory_cache import MemoryCache
+from embedscale.embedding.patience import within
 from embedscale.embedding.read_through import Found, ReadThrough
 from embedscale.embedding.single_flight import SingleFlight
 from embedscale.embedding.tiered_cache import TieredVectorCache
@@ -191,3 +193,21 @@ def test_only_sound_vectors_enter(value: float) -> None:
     cache.put(space, {PreparedText(name): Embedding(row, 1, truncated=False) for name, row in rows.items()})
     assert len(cache.memory) == 1
     assert cache.meter.errors == {"unsound": 2}
+
+
+async def test_an_operation_that_takes_too_long_is_cancelled() -> None:
+    with pytest.raises(TimeoutError):
+        await within(0.01, asyncio.sleep(10))
+
+
+async def test_a_late_answer_that_has_arrived_counts() -> None:
+    arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def operation() -> int:
+        return await arrived
+
+    waiting = asyncio.create_task(within(0.01, operation()))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(arrived.set_result, 7)
+    time.sleep(0.05)  # noqa: ASYNC251
+    assert await waiting == 7
