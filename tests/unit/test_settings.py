@@ -169,3 +169,9 @@ def test_settings_cannot_be_changed(load: Load) -> None:
     settings = load(EmbedderSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1
+
+
+def test_a_malformed_redis_url_is_refused_by_the_name_of_its_setting(refuse: Callable[..., list[str]]) -> None:
+    assert refuse(EmbedderSettings, "--redis-url", "redis+sentinel://a:1") == [
+        "server: --redis-url: names no service: redis+sentinel://host:port,host:port/service/db"
+    ]

@@ -6,6 +6,7 @@
 (1, 384)
 """
 
+from embedscale.client.cache import AsyncCacheClient
 from embedscale.client.embedding import AsyncEmbeddingClient, EmbedResult
 from embedscale.client.errors import (
     Cancelled,
@@ -24,6 +25,7 @@ from embedscale.client.evaluation import AsyncEvaluationClient
 from embedscale.client.sync import EmbeddingClient, EvaluationClient
 
 __all__ = [
+    "AsyncCacheClient",
     "AsyncEmbeddingClient",
     "AsyncEvaluationClient",
     "Cancelled",

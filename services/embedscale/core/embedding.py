@@ -68,6 +68,15 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """What full vectors that may be compared with each other have in common."""
+
+    fingerprint: str
+    dimensions: int
+    normalized: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EngineBatch:
     """What an engine returns for a batch: embedding i belongs to text i."""
 

@@ -17,6 +17,7 @@ from embedscale.core.embedding import (
     ModelInfo,
     PreparedText,
     Truncation,
+    VectorSpace,
 )
 from embedscale.core.evaluation import EvaluationSpec
 
@@ -52,16 +53,32 @@ class Engine(Protocol):
 
 
 class VectorCache(Protocol):
-    """Keeps full vectors by fingerprint and content. It never fails: what it cannot answer is a miss."""
+    """Keeps full vectors by space and content. It never fails: what it cannot answer is a miss."""
 
-    async def get(self, fingerprint: str, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:
+    async def start(self) -> None:
+        """Reach what is behind the cache, if it answers soon; whether it does or not, the cache can be used."""
+
+    async def get(self, space: VectorSpace, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:
         """Embedding i, or None, for text i."""
 
-    async def put(self, fingerprint: str, entries: Mapping[PreparedText, Embedding]) -> None:
-        """Keep the entries, if possible."""
+    def put(self, space: VectorSpace, entries: Mapping[PreparedText, Embedding]) -> None:
+        """Keep the entries, if possible and if they are sound vectors of the space; never waits."""
 
     async def close(self) -> None:
-        """Close connections."""
+        """Write what is left to write, for a limited time, and close connections."""
+
+
+class ComputeLeases(Protocol):
+    """Keeps replicas from computing the same text at the same time. It never fails: in doubt, everybody computes."""
+
+    async def claim(self, space: VectorSpace, texts: Sequence[PreparedText]) -> Sequence[bool]:
+        """Whether text i is this replica's to compute."""
+
+    async def awaited(self, space: VectorSpace, texts: Sequence[PreparedText]) -> Mapping[PreparedText, Embedding]:
+        """Wait for texts that others hold; what is not returned is to be computed here after all."""
+
+    def release(self, space: VectorSpace, texts: Sequence[PreparedText]) -> None:
+        """Give up claims on texts that were not computed; never waits."""
 
 
 class TextEmbedder(Protocol):

@@ -6,16 +6,20 @@ from typing import TypeVar
 
 import grpc
 
-from embedscale.core.ports import Engine, VectorCache
+from embedscale.core.ports import Engine
 from embedscale.embedding.admission import Admission
+from embedscale.embedding.cache_admin import CacheAdmin
+from embedscale.embedding.cache_bootstrap import build_cache
+from embedscale.embedding.cache_servicer import CACHE_SERVICE_NAME, CacheServicer
 from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog
-from embedscale.embedding.redis_cache import NoCache, RedisVectorCache
+from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.service import EmbeddingService
 from embedscale.embedding.servicer import SERVICE_NAME, EmbeddingServicer
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.servicekit.lifecycle import Application, run
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, load_settings
+from embedscale.v1.cache_service_pb2_grpc import add_CacheServiceServicer_to_server
 from embedscale.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 
 SettingsT = TypeVar("SettingsT", bound=EmbeddingServerSettings)
@@ -34,23 +38,21 @@ def serve(program: str, kind: type[SettingsT], build: Callable[[SettingsT, Catal
 
 def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettings) -> Application:
     """Wire engines, cache and limits into the application that a server runs."""
-    cache = _cache(settings)
+    cache, leases = build_cache(settings)
     registry = ModelRegistry(engines)
-    service = EmbeddingService(registry, cache, Admission(settings.max_queued_inputs), settings.max_inputs)
+    vectors = ReadThrough(cache, leases)
+    service = EmbeddingService(registry, vectors, Admission(settings.max_queued_inputs), settings.max_inputs)
 
     def register(server: grpc.aio.Server) -> None:
         add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)
+        add_CacheServiceServicer_to_server(CacheServicer(CacheAdmin(cache, registry)), server)
+
+    async def start() -> None:
+        await cache.start()
+        await registry.start()
 
     async def close() -> None:
         await registry.close()
         await cache.close()
 
-    return Application(SERVICE_NAME, register, registry.start, close)
-
-
-def _cache(settings: EmbeddingServerSettings) -> VectorCache:
-    if not settings.redis_url:
-        return NoCache()
-    return RedisVectorCache(
-        settings.redis_url, ttl_seconds=settings.cache_ttl_seconds, timeout_seconds=settings.redis_timeout_seconds
-    )
+    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,))

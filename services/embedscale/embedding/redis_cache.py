@@ -1,106 +1,49 @@
-"""The vector cache in Redis. It fails open: whatever goes wrong is a miss, a metric and a log line, never an error."""
+"""Reading vectors from Redis. It fails open: whatever goes wrong is a miss, a metric and a log line, never an error."""
 
-import asyncio
-import logging
-import time
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
-from embedscale.core.embedding import Embedding, PreparedText
-from embedscale.embedding.cache_codec import CorruptValue, cache_key, pack, unpack
-from embedscale.servicekit.telemetry import CACHE_ERRORS, CACHE_LOOKUPS
-
-log = logging.getLogger(__name__)
-
-_PAUSE_SECONDS = 1.0
-_FAILURES = (RedisError, OSError, asyncio.TimeoutError)
+from embedscale.core.embedding import Embedding, VectorSpace
+from embedscale.embedding.breaker import FAILURES, Breaker
+from embedscale.embedding.cache_codec import CorruptValue, unpack
+from embedscale.embedding.cache_meter import CacheMeter
+from embedscale.embedding.patience import within
+from embedscale.embedding.redis_store import RedisStore
+from embedscale.embedding.soundness import sound
 
 
-class RedisVectorCache:
-    """One MGET and one pipelined write a batch; after a failure reads, or writes, are left out for a second."""
+class RedisReader:
+    """One MGET a lookup, given up after some seconds; none at all while the breaker is open."""
 
-    def __init__(self, url: str, *, ttl_seconds: int, timeout_seconds: float) -> None:
-        self._redis = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-        )
-        self._ttl_seconds = ttl_seconds
-        self._closed_until = {"read": 0.0, "write": 0.0}
+    def __init__(self, store: RedisStore, breaker: Breaker, meter: CacheMeter) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._meter = meter
 
-    async def get(self, fingerprint: str, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:
-        """See `VectorCache`."""
-        keys = [cache_key(fingerprint, text) for text in texts]
-        values = await self._read(keys)
-        found = [_unpacked(key, value) for key, value in zip(keys, values, strict=True)]
-        hits = sum(entry is not None for entry in found)
-        CACHE_LOOKUPS.labels("hit").inc(hits)
-        CACHE_LOOKUPS.labels("miss").inc(len(found) - hits)
-        return found
-
-    async def put(self, fingerprint: str, entries: Mapping[PreparedText, Embedding]) -> None:
-        """See `VectorCache`."""
-        if not self._usable("write") or not entries:
-            return
+    async def read(self, space: VectorSpace, keys: Sequence[bytes], seconds: float) -> list[Embedding | None]:
+        """Embedding i, or None, for key i; damaged and unsound values are counted and are None."""
+        if not keys or not self._breaker.closed:
+            return [None] * len(keys)
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for text, embedding in entries.items():
-                    key = cache_key(fingerprint, text)
-                    pipeline.set(key, pack(key, embedding), ex=self._ttl_seconds)
-                await pipeline.execute()
-        except _FAILURES as error:
-            self._pause("write", error)
+            with self._meter.timed("read"):
+                values = await within(seconds, self._store.read(keys))
+        except FAILURES as error:
+            self._breaker.trip("read", error)
+            return [None] * len(keys)
+        return self._checked(space, [self._unpacked(key, value) for key, value in zip(keys, values, strict=True)])
 
-    async def close(self) -> None:
-        """See `VectorCache`."""
-        await self._redis.aclose()
+    def _unpacked(self, key: bytes, value: object) -> Embedding | None:
+        if value is None:
+            return None
+        try:
+            return unpack(key, value if isinstance(value, bytes) else b"")
+        except CorruptValue:
+            self._meter.error("corrupt")
+            return None
 
-    async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        if self._usable("read") and keys:
-            try:
-                values = cast("Sequence[bytes | None]", await self._redis.mget(keys))
-            except _FAILURES as error:
-                self._pause("read", error)
-            else:
-                if isinstance(values, list) and len(values) == len(keys):
-                    return values
-                self._pause("read", TypeError())
-        return [None] * len(keys)
-
-    def _usable(self, kind: str) -> bool:
-        return time.monotonic() >= self._closed_until[kind]
-
-    def _pause(self, kind: str, error: BaseException) -> None:
-        CACHE_ERRORS.labels(kind).inc()
-        self._closed_until[kind] = time.monotonic() + _PAUSE_SECONDS
-        log.warning("no cache %s for %g s: %s", kind, _PAUSE_SECONDS, type(error).__name__)
-
-
-class NoCache:
-    """The cache of a server that has none: everything is a miss."""
-
-    async def get(self, fingerprint: str, texts: Sequence[PreparedText]) -> Sequence[Embedding | None]:  # noqa: ARG002
-        """See `VectorCache`."""
-        return [None] * len(texts)
-
-    async def put(self, fingerprint: str, entries: Mapping[PreparedText, Embedding]) -> None:
-        """See `VectorCache`."""
-
-    async def close(self) -> None:
-        """See `VectorCache`."""
-
-
-def _unpacked(key: bytes, value: object) -> Embedding | None:
-    if value is None:
-        return None
-    try:
-        return unpack(key, value if isinstance(value, bytes) else b"")
-    except CorruptValue:
-        CACHE_ERRORS.labels("corrupt").inc()
-        return None
+    def _checked(self, space: VectorSpace, found: list[Embedding | None]) -> list[Embedding | None]:
+        present = [(row, entry) for row, entry in enumerate(found) if entry is not None]
+        for (row, _), fine in zip(present, sound(space, [entry for _, entry in present]), strict=True):
+            if not fine:
+                self._meter.error("unsound")
+                found[row] = None
+        return found

@@ -1,10 +1,22 @@
 """Settings of every server that offers EmbeddingService."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from embedscale.embedding.redis_url import parse_redis_url
 from embedscale.servicekit.settings import ServerSettings
+
+
+def _checked_redis_url(url: str) -> str:
+    if url:
+        try:
+            parse_redis_url(url)
+        except ValueError as error:
+            raise PydanticCustomError("redis_url", "{fault}", {"fault": str(error)}) from None
+    return url
 
 
 class EmbeddingServerSettings(ServerSettings):
@@ -14,12 +26,21 @@ class EmbeddingServerSettings(ServerSettings):
     """YAML file of models that adds to the shipped catalog."""
     models: list[str] = []
     """Catalog names of the models to host; all that this server can host when empty."""
-    redis_url: str = Field(default="", pattern="^((rediss?|unix)://.*)?$")
-    """URL of the Redis that caches vectors; no cache when empty."""
-    redis_timeout_seconds: float = Field(default=0.25, gt=0)
-    """How long the cache may take to answer before it is passed over."""
+    redis_url: Annotated[str, AfterValidator(_checked_redis_url)] = ""
+    """URL of the Redis that caches vectors: redis://, rediss:// (TLS), unix://,
+    redis+sentinel://host:port,.../service/db or redis+cluster://host:port,...; none when empty."""
+    redis_timeout_seconds: float = Field(default=0.045, gt=0)
+    """How long a request may wait for the cache, in all, before it goes on without."""
     cache_ttl_seconds: int = Field(default=30 * 86400, ge=1)
-    """How long a cached vector is kept."""
+    """How long a cached vector is kept, give or take a tenth."""
+    cache_dtype: Literal["float32", "float16"] = "float32"
+    """Number format of vectors in Redis; float16 takes half the memory, and vectors come back rounded."""
+    cache_memory_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Bytes of vectors that are also kept in the server's own memory; none with 0."""
+    cache_pending_writes: int = Field(default=16384, ge=1)
+    """Vectors that may wait to be written to Redis; beyond it they are not cached."""
+    cache_lease_seconds: float = Field(default=2.0, ge=0, le=60)
+    """How long other replicas wait for a text that one of them computes; with 0 they do not."""
     max_inputs: int = Field(default=512, ge=1)
     """Inputs in one request at most."""
     max_queued_inputs: int = Field(default=8192, ge=1)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,14 @@ class Application:
     """What a service brings to its server.
 
     `register` adds servicers; `start` returns when the service can answer; `close` gives everything back.
+    `other_services` are registered beside the one that health is about.
     """
 
     service_name: str
     register: Callable[[grpc.aio.Server], None]
     start: Callable[[], Awaitable[None]] = _nothing
     close: Callable[[], Awaitable[None]] = _nothing
+    other_services: Sequence[str] = ()
 
 
 class Server:
@@ -59,7 +61,12 @@ class Server:
         _refuse_unavailable(self.settings.host, self.settings.port)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.application.register(self.server)
-        names = (self.application.service_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (
+            self.application.service_name,
+            *self.application.other_services,
+            health.SERVICE_NAME,
+            reflection.SERVICE_NAME,
+        )
         reflection.enable_server_reflection(names, self.server)
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         try:

