@@ -102,7 +102,7 @@ def _described(name: str, model: LocalModel) -> ModelInfo:
     return ModelInfo(
         name=name,
         engine=model.engine,
-        source=source.hub or f"{source.package or ''}:{source.folder}".removeprefix(":"),
+        source=source.label,
         state=ModelState.LOADING,
         revision=source.revision or next(iter(model.sha256.values()), ""),
         max_tokens=model.max_tokens,

