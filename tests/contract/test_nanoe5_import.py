@@ -68,7 +68,7 @@ def counts(folder: Path, prompt: str, texts: list[str]) -> list[int]:
 
 def test_the_folder_is_the_catalogued_one_in_the_hubs_layout(folder: Path, home: Path, entry: LocalModel) -> None:
     assert folder.parent == home / "models" == cache_folder()
-    digests = file_digests(folder, entry.sha256)
+    digests = file_digests(folder, entry)
     assert set(digests) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
 

@@ -3,16 +3,16 @@
 import fnmatch
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from embedscale.embedding.catalog import Source
+from embedscale.embedding.catalog import LocalModel, Source
 
 _RELEVANT = ("*.safetensors", "*.json", "vocab.*", "merges.txt", "*.model")
-_HUB_PATTERNS = [*_RELEVANT, "*/config.json"]
+_HUB_PATTERNS = [*_RELEVANT, "*.py"]
 
 
 class WeightsError(Exception):
@@ -71,21 +71,28 @@ def _from_hub(repository: str, revision: str) -> Path:
         raise WeightsError(f"{repository}@{revision} could not be fetched: {type(error).__name__}") from error
 
 
-def file_digests(folder: Path, expected: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of each file that vectors depend on, by its path in the folder. Raises WeightsError on a mismatch."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and _is_relevant(path))
+def file_digests(folder: Path, model: LocalModel) -> dict[str, str]:
+    """SHA-256 of each file that vectors depend on, by its path in the folder.
+
+    Raises WeightsError if one is not the catalogued file, or if code may run that the catalog does not pin.
+    """
+    patterns = (*_RELEVANT, "*.py") if model.trust_remote_code else _RELEVANT
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and _matches(path, patterns))
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     if not any(name.endswith(".safetensors") for name in digests):
         raise WeightsError(f"there are no safetensors weights in {folder}, and no other format is loaded")
-    for name, digest in expected.items():
+    for name, digest in model.sha256.items():
         if digests.get(name) != digest:
             found = digests.get(name, "missing")
             raise WeightsError(f"{name} in {folder} is not the catalogued file: sha256 {found}, expected {digest}")
+    unpinned = [name for name in digests if name.endswith(".py") and name not in model.sha256]
+    if unpinned and not model.source.hub:
+        raise WeightsError(f"code in {folder} is not pinned: the catalog has no sha256 of {', '.join(unpinned)}")
     return digests
 
 
-def _is_relevant(path: Path) -> bool:
-    return any(fnmatch.fnmatch(path.name, pattern) for pattern in _RELEVANT)
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def _sha256(path: Path) -> str:
