@@ -93,8 +93,7 @@ class LocalModel(Model):
     normalize: bool | None = None
     """Whether vectors have length 1. By default what the folder's `modules.json` says, and yes if it has none."""
     max_tokens: int | None = Field(default=None, ge=3)
-    """Tokens the model takes, prompt and special tokens included. By default the limit that a
-    sentence-transformers folder states."""
+    """Tokens the model takes, prompt and special tokens included. By default what the folder states."""
     prompts: Prompts | None = None
     """Prefixes by input type. By default those of the folder's `config_sentence_transformers.json`, if any."""
     dtype: Dtype = "float32"
