@@ -45,6 +45,12 @@ def test_what_stands_in_the_padding_does_not_matter(name: str, hidden: torch.Ten
 
 
 @pytest.mark.parametrize("name", POOLINGS)
+def test_padding_may_be_on_either_side(name: str, hidden: torch.Tensor, mask: torch.Tensor) -> None:
+    moved = torch.stack([row.roll(len(row) - length, 0) for row, length in zip(hidden, LENGTHS, strict=True)])
+    torch.testing.assert_close(POOLINGS[name](moved, mask.flip(1)), POOLINGS[name](hidden, mask))
+
+
+@pytest.mark.parametrize("name", POOLINGS)
 def test_a_row_is_pooled_alike_alone_and_in_a_batch(name: str, hidden: torch.Tensor, mask: torch.Tensor) -> None:
     together = POOLINGS[name](hidden, mask)
     for row, length in enumerate(LENGTHS):

@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModel
 
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
+from embedscale.embedder.dense import Dense
+from embedscale.embedder.loading import load_network
 from embedscale.embedder.pooling import POOLINGS
+from embedscale.embedder.profile import resolve
 from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
 from embedscale.embedding.catalog import LocalModel
 from embedscale.embedding.vectors import l2_normalized
@@ -38,16 +39,16 @@ class Encoder:
     """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
 
     def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int) -> None:
-        dtype = getattr(torch, model.dtype)
-        loaded: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
-        self._network = loaded.to(device).eval()
+        self.profile = resolve(model, folder)
+        self._network = load_network(folder, model, device)
+        self._dense = [Dense(folder, spec) for spec in self.profile.dense]
         self._tokenizer = Tokenizer(folder)
-        self._model = model
         self._device = device
         self._token_budget = token_budget
-        self._pool = POOLINGS[model.pooling]
-        self.dimensions = int(loaded.config.hidden_size)
-        self.parameters = sum(weight.numel() for weight in loaded.parameters())
+        self._pool = POOLINGS[self.profile.pooling]
+        self._hidden = int(self._network.config.hidden_size)
+        self.dimensions = self._dense[-1].dimensions if self._dense else self._hidden
+        self.parameters = int(self._network.num_parameters())
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""
@@ -71,7 +72,7 @@ class Encoder:
         )
 
     def forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
-        """Pooled vectors of the windows as one padded batch, float32 (n, dimensions), row i for window i."""
+        """Pooled vectors of the windows as one padded batch, float32 (n, hidden size), row i for window i."""
         vectors: Matrix = self._forward(windows).float().cpu().numpy()
         return vectors
 
@@ -80,24 +81,26 @@ class Encoder:
         owners = np.repeat(np.arange(len(split.token_counts)), split.windows_per_text)
         weights = [max(len(ids) - self._tokenizer.special_count, 1) for ids in split.windows]
         vectors = _weighted_means(pooled, weights, owners, len(split.token_counts))
-        if self._model.normalize:
+        for layer in self._dense:
+            vectors = layer(torch.from_numpy(vectors)).numpy()
+        if self.profile.normalize:
             vectors = l2_normalized(vectors)
         return list(map(Embedding, vectors, split.token_counts, split.truncated))
 
     def _refuse_too_long(self, texts: Sequence[TokenizedText], truncation: Truncation) -> None:
         for position, text in enumerate(texts):
-            if truncation is Truncation.ERROR and text.token_count > self._model.max_tokens:
-                raise InputTooLong(position, text.token_count, self._model.max_tokens)
+            if truncation is Truncation.ERROR and text.token_count > self.profile.max_tokens:
+                raise InputTooLong(position, text.token_count, self.profile.max_tokens)
 
     def _windows(self, text: TokenizedText, truncation: Truncation) -> list[list[int]]:
-        windows = self._tokenizer.windows(text, self._model.max_tokens)
+        windows = self._tokenizer.windows(text, self.profile.max_tokens)
         return windows if truncation is Truncation.WINDOWS else windows[:1]
 
     def _is_cut(self, text: TokenizedText, truncation: Truncation) -> bool:
-        return truncation is Truncation.END and text.token_count > self._model.max_tokens
+        return truncation is Truncation.END and text.token_count > self.profile.max_tokens
 
     def _pooled(self, sequences: Sequence[Sequence[int]]) -> Matrix:
-        pooled = np.empty((len(sequences), self.dimensions), np.float32)
+        pooled = np.empty((len(sequences), self._hidden), np.float32)
         for rows in length_batches([len(ids) for ids in sequences], self._token_budget):
             pooled[rows] = self.forward([sequences[row] for row in rows])
         return pooled

@@ -25,7 +25,7 @@ from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
 from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.admission import estimated_tokens
-from embedscale.embedding.catalog import LocalModel
+from embedscale.embedding.catalog import LocalModel, Prompts
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class TorchEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-tokenize")
         self._arriving_tokens = 0
         self._info = _described(name, model)
+        self._prompts = model.prompts or Prompts()
         self._space: dict[str, object] = {}
 
     @property
@@ -68,9 +69,16 @@ class TorchEngine:
             reason = str(error) if isinstance(error, WeightsError) else type(error).__name__
             self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
             return
+        profile = self._encoder.profile
+        self._prompts = profile.prompts
         self._info = replace(
             self._info,
             state=ModelState.READY,
+            max_tokens=profile.max_tokens,
+            truncations=_truncations(profile.pooling),
+            pooling=profile.pooling,
+            normalized=profile.normalize,
+            requires_input_type=profile.prompts.query != profile.prompts.document,
             dimensions=self._encoder.dimensions,
             supported_dimensions=(*self._model.matryoshka, self._encoder.dimensions),
             parameters=self._encoder.parameters,
@@ -88,8 +96,7 @@ class TorchEngine:
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """See `Engine`."""
-        prompts = self._model.prompts
-        prompt = prompts.query if input_type is InputType.QUERY else prompts.document
+        prompt = self._prompts.query if input_type is InputType.QUERY else self._prompts.document
         return PreparedText(prompt + text)
 
     async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
@@ -105,11 +112,11 @@ class TorchEngine:
 
     def _load(self) -> Encoder:
         folder = locate(self._model.source)
-        digests = file_digests(folder, self._model.sha256)
+        digests = file_digests(folder, self._model)
         encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget)
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
-        self._space = {"engine": "torch", "files": digests, **settings}
+        self._space = {"engine": "torch", "files": digests, **encoder.profile.facts(), **settings}
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
@@ -123,7 +130,7 @@ class TorchEngine:
     @contextmanager
     def _arriving(self, texts: Sequence[PreparedText], truncation: Truncation) -> Iterator[None]:
         """Count texts in the load before their tokens are known."""
-        tokens = estimated_tokens(texts, truncation, self._model.max_tokens)
+        tokens = estimated_tokens(texts, truncation, self._info.max_tokens)
         self._arriving_tokens += tokens
         try:
             yield
@@ -134,24 +141,28 @@ class TorchEngine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-_SPACE_FIELDS = ("pooling", "normalize", "max_tokens", "dtype", "prompts")
+_SPACE_FIELDS = ("dtype", "quantization", "compute_dtype", "double_quantization", "code_revision")
+
+
+def _truncations(pooling: str) -> tuple[Truncation, ...]:
+    return (Truncation.ERROR, Truncation.END, *([Truncation.WINDOWS] if pooling == "mean" else []))
 
 
 def _described(name: str, model: LocalModel) -> ModelInfo:
-    source = model.source
-    modes = (Truncation.ERROR, Truncation.END, *([Truncation.WINDOWS] if model.pooling == "mean" else []))
+    """What is known of a model before it is loaded."""
+    source, prompts = model.source, model.prompts or Prompts()
     return ModelInfo(
         name=name,
         engine=model.engine,
-        source=source.hub or f"{source.package or ''}:{source.folder}".removeprefix(":"),
+        source=source.label,
         state=ModelState.LOADING,
         revision=source.revision or next(iter(model.sha256.values()), ""),
-        max_tokens=model.max_tokens,
-        truncations=modes,
-        pooling=model.pooling,
-        normalized=model.normalize,
+        max_tokens=model.max_tokens or 0,
+        truncations=_truncations(model.pooling or ""),
+        pooling=model.pooling or "",
+        normalized=model.normalize is not False,
         dtype=model.dtype,
         license=model.license,
         parameters=model.parameters,
-        requires_input_type=model.prompts.query != model.prompts.document,
+        requires_input_type=prompts.query != prompts.document,
     )

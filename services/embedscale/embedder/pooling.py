@@ -1,4 +1,7 @@
-"""From token vectors to one vector a text. All take hidden states (n, t, d) and a right-padded 0/1 mask (n, t)."""
+"""From token vectors to one vector a text. All take hidden states (n, t, d) and a 0/1 mask (n, t).
+
+Padding may be on either side.
+"""
 
 from collections.abc import Callable
 
@@ -12,15 +15,19 @@ def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
-def cls(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
-    """Vector of the first token, (n, d)."""
-    return hidden[:, 0]
+def cls(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Vector of the first token that is not padding, (n, d)."""
+    return _at(hidden, mask.argmax(1))
 
 
 def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     """Vector of the last token that is not padding, (n, d)."""
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
-    return hidden[rows, mask.sum(1) - 1]
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return _at(hidden, (mask * places).argmax(1))
+
+
+def _at(hidden: Tensor, places: Tensor) -> Tensor:
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), places]
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "cls": cls, "last_token": last_token}

