@@ -1,4 +1,4 @@
-"""Which windows come next: each once, within the budget, owners in turn, small requests first and large ones in time."""
+"""Which windows come next: each once, within the budget, owners in turn, small requests first, large ones in time."""
 
 from collections.abc import Sequence
 
