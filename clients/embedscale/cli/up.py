@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import click
 
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
 from embedscale.cli.home import ClusterState, Home
-from embedscale.cli.local_cluster import START_SECONDS, LocalCluster, Ports, refuse_missing_packages, refuse_taken
+from embedscale.cli.local_cluster import (
+    DEFAULT_MODELS,
+    START_SECONDS,
+    LocalCluster,
+    Ports,
+    refuse_missing_packages,
+    refuse_taken,
+)
 
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.1
@@ -21,12 +29,16 @@ _POLL_SECONDS = 0.1
 
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Return once it is ready, and leave it running.")
+@click.option("--model", "models", multiple=True, default=DEFAULT_MODELS, show_default=True,
+              help="Local model of the catalog to host; repeat for several.")  # fmt: skip
 @click.option("--embedder-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--proxy-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--evaluator-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--redis-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @asynchronous
-async def up(detach: bool, embedder_port: int, proxy_port: int, evaluator_port: int, redis_port: int) -> None:
+async def up(
+    detach: bool, models: Sequence[str], embedder_port: int, proxy_port: int, evaluator_port: int, redis_port: int
+) -> None:
     """Start embedder, proxy, evaluator and Redis on this machine.
 
     Without --detach it stays in the foreground, and Ctrl-C stops everything.
@@ -35,9 +47,9 @@ async def up(detach: bool, embedder_port: int, proxy_port: int, evaluator_port: 
     """
     ports = Ports(embedder_port, proxy_port, evaluator_port, redis_port)
     if detach:
-        await _detached(Home(), ports)
+        await _detached(Home(), ports, models)
     else:
-        await _in_foreground(Home(), ports)
+        await _in_foreground(Home(), ports, models)
 
 
 @click.command()
@@ -61,20 +73,20 @@ async def down() -> None:
     click.echo("stopped")
 
 
-async def _in_foreground(home: Home, ports: Ports) -> None:
+async def _in_foreground(home: Home, ports: Ports, models: Sequence[str]) -> None:
     with home.owned():
-        local = LocalCluster(home, ports, report=click.echo)
+        local = LocalCluster(home, ports, click.echo, models)
         async with local as state:
             home.publish(replace(state, pid=os.getpid()))
             click.echo(f"ready; logs in {home.logs}; Ctrl-C stops it")
             await local.watch()
 
 
-async def _detached(home: Home, ports: Ports) -> None:
+async def _detached(home: Home, ports: Ports, models: Sequence[str]) -> None:
     if (running := home.cluster()) is not None:
         return _say_ready(running, "already up")
     refuse_missing_packages()
-    flags = [f"--{name}-port={port}" for name, port in vars(ports).items()]
+    flags = [f"--{name}-port={port}" for name, port in vars(ports).items()] + [f"--model={name}" for name in models]
     for port in vars(ports).values():
         refuse_taken(port)
     home.logs.mkdir(parents=True, exist_ok=True)
