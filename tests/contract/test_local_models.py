@@ -51,7 +51,7 @@ def matrix(loaded: Encoder, texts: list[str], truncation: Truncation = Truncatio
 
 
 @pytest.fixture
-def served(embedder: str, channel_to: Callable) -> Served:
+async def served(embedder: str, channel_to: Callable) -> Served:
     channel = channel_to(embedder)
     return Served(MINILM, embedder, EmbeddingServiceStub(channel), channel)
 
