@@ -128,7 +128,7 @@ async def test_a_redis_that_is_absent_at_the_start_delays_nobody_and_is_found_la
     port = free_port()
     async with caching(f"redis://127.0.0.1:{port}/0", channel_to) as server:
         delay = await slowest(server)
-            assert delay < MOST_DELAY_SECONDS + SLACK_SECONDS
+        assert delay < MOST_DELAY_SECONDS + SLACK_SECONDS
         late = RedisServer(port)
         try:
             await is_used_again(server, "late")
