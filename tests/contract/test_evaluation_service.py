@@ -1,11 +1,8 @@
 """The evaluator on the wire, over a real embedder and a real proxy."""
 
 import asyncio
-import http.server
-import json
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,75 +12,14 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from embedscale.client import AsyncEvaluationClient, InvalidArgument, NotFound, PermissionDenied
+from embedscale.client import AsyncEvaluationClient, InvalidArgument, NotFound
 from embedscale.evaluator import bootstrap, builtin
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tests.conftest import E5, MINILM, free_port, served
-
-SMALL = {
-    "queries": {"q1": "Where do cats sleep?", "q2": "What do cows eat?"},
-    "corpus": {"d1": "Cats sleep on sofas.", "d2": "Cows eat grass.", "d3": "Stones do nothing."},
-    "relevant_docs": {"q1": ["d1"], "q2": ["d2"]},
-    "mode": "text",
-}
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The only folder that the evaluator may read."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "small.json").write_text(json.dumps(SMALL))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def website(data: Path) -> Iterator[str]:
-    """The same folder over HTTP."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(data))
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="session")
-async def evaluator(session_stack: AsyncExitStack, embedder: str, proxy: str, data: Path) -> str:
-    settings = EvaluatorSettings(
-        embedding_addresses=[embedder, proxy],
-        dataset_roots=[data],
-        dataset_hosts=["127.0.0.1"],
-        dataset_max_bytes=10**6,
-        drain_seconds=0,
-    )
-    return await served(session_stack, bootstrap.build(settings), settings)
-
-
-@pytest.fixture
-async def client(evaluator: str) -> AsyncIterator[AsyncEvaluationClient]:
-    async with AsyncEvaluationClient(evaluator) as opened:
-        yield opened
-
-
-async def finished(client: AsyncEvaluationClient, model: str, dataset: str, **options: object) -> pb.Evaluation:
-    created = await client.create(model, dataset, **options)
-    async for _ in client.watch(created.name):
-        pass
-    return await client.get(created.name)
-
-
-def metric(evaluation: pb.Evaluation, name: str, cutoff: int) -> float:
-    return next(m.value for m in evaluation.result.metrics if (m.name, m.cutoff) == (name, cutoff))
+from tests.contract.conftest import finished, metric
 
 
 def independent(uri: str, cutoff: int) -> tuple[float, float]:
@@ -100,8 +36,8 @@ def independent(uri: str, cutoff: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("uri", ["builtin:velmar/en", "builtin:velmar/fr-en"])
-async def test_scores_equal_an_independent_computation(client: AsyncEvaluationClient, uri: str) -> None:
-    evaluation = await finished(client, MINILM, uri, cutoffs=[1, 5, 10])
+async def test_scores_equal_an_independent_computation(evaluations: AsyncEvaluationClient, uri: str) -> None:
+    evaluation = await finished(evaluations, MINILM, uri, cutoffs=[1, 5, 10])
     assert evaluation.state == pb.EVALUATION_STATE_SUCCEEDED
     for cutoff in (1, 5, 10):
         mrr, hit_rate = independent(uri, cutoff)
@@ -114,9 +50,9 @@ async def test_scores_equal_an_independent_computation(client: AsyncEvaluationCl
         assert 0 <= one.lower <= one.value <= one.upper <= 1
 
 
-async def test_events_tell_stages_counts_and_the_running_score(client: AsyncEvaluationClient) -> None:
-    created = await client.create(MINILM, "builtin:velmar/en")
-    events = [event async for event in client.watch(created.name)]
+async def test_events_tell_stages_counts_and_the_running_score(evaluations: AsyncEvaluationClient) -> None:
+    created = await evaluations.create(MINILM, "builtin:velmar/en")
+    events = [event async for event in evaluations.watch(created.name)]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     stages = list(dict.fromkeys(event.stage for event in events if event.stage))
     assert stages == [
@@ -131,79 +67,28 @@ async def test_events_tell_stages_counts_and_the_running_score(client: AsyncEval
     assert scoring[-1].done == scoring[-1].total == 96
     assert len([event for event in scoring if event.running and event.done < 96]) > 0
     assert events[-1].state == pb.EVALUATION_STATE_SUCCEEDED
-    evaluation = await client.get(created.name)
+    evaluation = await evaluations.get(created.name)
     assert events[-1].running[0].value == evaluation.result.metrics[0].value
-    later = [event async for event in client.watch(created.name, after_sequence=events[-3].sequence)]
+    later = [event async for event in evaluations.watch(created.name, after_sequence=events[-3].sequence)]
     assert later == events[-2:]
 
 
-async def test_a_model_is_found_at_whichever_endpoint_lists_it(client: AsyncEvaluationClient, data: Path) -> None:
-    both = [await finished(client, model, str(data / "small.json")) for model in (MINILM, E5)]
+async def test_a_model_is_found_at_whichever_endpoint_lists_it(evaluations: AsyncEvaluationClient, data: Path) -> None:
+    both = [await finished(evaluations, model, str(data / "small.json")) for model in (MINILM, E5)]
     assert [metric(one, "mrr", 5) for one in both] == [1.0, 1.0]
     assert both[0].result.fingerprint != both[1].result.fingerprint
     assert both[0].result.dataset_digest == both[1].result.dataset_digest
 
 
-async def test_a_repeated_request_starts_nothing_new(client: AsyncEvaluationClient, data: Path) -> None:
-    one = await client.create(MINILM, str(data / "small.json"), request_id="same")
-    two = await client.create(MINILM, str(data / "small.json"), request_id="same")
-    other = await client.create(MINILM, str(data / "small.json"))
+async def test_a_repeated_request_starts_nothing_new(evaluations: AsyncEvaluationClient, data: Path) -> None:
+    one = await evaluations.create(MINILM, str(data / "small.json"), request_id="same")
+    two = await evaluations.create(MINILM, str(data / "small.json"), request_id="same")
+    other = await evaluations.create(MINILM, str(data / "small.json"))
     assert one.name == two.name != other.name
 
 
-async def test_a_data_set_comes_from_a_path_a_file_uri_or_a_url(
-    client: AsyncEvaluationClient, data: Path, website: str
-) -> None:
-    digests = set()
-    for uri in (str(data / "small.json"), (data / "small.json").as_uri(), f"{website}/small.json"):
-        digests.add((await finished(client, MINILM, uri)).result.dataset_digest)
-        digests.add((await client.dataset(uri)).digest)
-    assert len(digests) == 1
-
-
-def variant(**changes: object) -> bytes:
-    return json.dumps(SMALL | changes).encode()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"{", "not JSON"),
-        (b"[]", "JSON object"),
-        (variant(queries={}), "queries is empty"),
-        (variant(relevant_docs={"q1": ["d1"], "q2": ["nothing"]}), "unknown document 'nothing'"),
-        (variant(relevant_docs={"q1": ["d1"]}), "lacks query 'q2'"),
-        (b"\xff\xfe", "not JSON"),
-        (b" " * 10**6 + b"{}", "larger than the limit"),
-    ],
-)
-async def test_an_invalid_data_set_fails_with_the_fault(
-    client: AsyncEvaluationClient, data: Path, content: bytes, said: str
-) -> None:
-    path = data / "bad.json"
-    path.write_bytes(content)
-    evaluation = await finished(client, MINILM, str(path))
-    assert evaluation.state == pb.EVALUATION_STATE_FAILED
-    assert evaluation.error.reason == wire.ERROR_REASON_DATASET_INVALID
-    assert said in evaluation.error.message
-    with pytest.raises(InvalidArgument, match=r"bad\.json"):
-        await client.dataset(str(path))
-
-
-async def test_a_data_set_that_is_not_there_or_not_allowed_says_so(
-    client: AsyncEvaluationClient, data: Path, website: str
-) -> None:
-    for uri in (str(data / "none.json"), f"{website}/none.json", "ftp://127.0.0.1/x", "builtin:nothing", str(data)):
-        with pytest.raises(NotFound):
-            await client.dataset(uri)
-    (data / "link.json").symlink_to("/etc/hostname")
-    for uri in ("/etc/hostname", str(data / ".." / ".." / "x"), str(data / "link.json"), "http://localhost:1/x"):
-        with pytest.raises(PermissionDenied):
-            await client.dataset(uri)
-
-
-async def test_an_unknown_model_fails_the_evaluation_with_its_name(client: AsyncEvaluationClient) -> None:
-    evaluation = await finished(client, "nothing", "builtin:velmar/en")
+async def test_an_unknown_model_fails_the_evaluation_with_its_name(evaluations: AsyncEvaluationClient) -> None:
+    evaluation = await finished(evaluations, "nothing", "builtin:velmar/en")
     assert evaluation.error.reason == wire.ERROR_REASON_MODEL_NOT_FOUND
     assert "'nothing'" in evaluation.error.message
     assert MINILM in evaluation.error.message
@@ -220,57 +105,57 @@ async def test_an_unknown_model_fails_the_evaluation_with_its_name(client: Async
     ],
 )
 async def test_bad_specifications_are_refused_by_field(
-    client: AsyncEvaluationClient, field: str, options: dict[str, object]
+    evaluations: AsyncEvaluationClient, field: str, options: dict[str, object]
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await client.create(**({"model": MINILM, "dataset": "builtin:velmar/en"} | options))
+        await evaluations.create(**({"model": MINILM, "dataset": "builtin:velmar/en"} | options))
     assert caught.value.field == field
 
 
-async def test_cancelling_stops_within_a_second_and_the_next_one_runs(client: AsyncEvaluationClient) -> None:
-    slow = await client.create(E5, "builtin:velmar/hu")
-    async for event in client.watch(slow.name):
+async def test_cancelling_stops_within_a_second_and_the_next_one_runs(evaluations: AsyncEvaluationClient) -> None:
+    slow = await evaluations.create(E5, "builtin:velmar/hu")
+    async for event in evaluations.watch(slow.name):
         if event.stage == pb.EVALUATION_STAGE_EMBED_CORPUS:
             break
     started = time.monotonic()
-    cancelled = await client.cancel(slow.name)
+    cancelled = await evaluations.cancel(slow.name)
     assert cancelled.state == pb.EVALUATION_STATE_CANCELLED
     assert time.monotonic() - started < 1
-    assert (await client.cancel(slow.name)).state == pb.EVALUATION_STATE_CANCELLED
-    events = [event async for event in client.watch(slow.name)]
+    assert (await evaluations.cancel(slow.name)).state == pb.EVALUATION_STATE_CANCELLED
+    events = [event async for event in evaluations.watch(slow.name)]
     assert events[-1].state == pb.EVALUATION_STATE_CANCELLED
-    assert (await finished(client, MINILM, "builtin:velmar/en")).state == pb.EVALUATION_STATE_SUCCEEDED
+    assert (await finished(evaluations, MINILM, "builtin:velmar/en")).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
 async def test_evaluations_wait_for_a_place(stack: AsyncExitStack, embedder: str, proxy: str) -> None:
     settings = EvaluatorSettings(embedding_addresses=[embedder, proxy], running_evaluations=1, drain_seconds=0)
     address = await served(stack, bootstrap.build(settings), settings)
-    async with AsyncEvaluationClient(address) as client:
-        first = await client.create(E5, "builtin:velmar/ko")
-        second = await client.create(MINILM, "builtin:velmar/en")
-        async for event in client.watch(first.name):
+    async with AsyncEvaluationClient(address) as evaluations:
+        first = await evaluations.create(E5, "builtin:velmar/ko")
+        second = await evaluations.create(MINILM, "builtin:velmar/en")
+        async for event in evaluations.watch(first.name):
             if event.state == pb.EVALUATION_STATE_RUNNING and event.done:
                 break
-        assert (await client.get(second.name)).state == pb.EVALUATION_STATE_QUEUED
-        assert (await client.cancel(first.name)).state == pb.EVALUATION_STATE_CANCELLED
-        async for _ in client.watch(second.name):
+        assert (await evaluations.get(second.name)).state == pb.EVALUATION_STATE_QUEUED
+        assert (await evaluations.cancel(first.name)).state == pb.EVALUATION_STATE_CANCELLED
+        async for _ in evaluations.watch(second.name):
             pass
-        assert (await client.get(second.name)).state == pb.EVALUATION_STATE_SUCCEEDED
+        assert (await evaluations.get(second.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
-async def test_deleted_evaluations_are_gone(client: AsyncEvaluationClient, data: Path) -> None:
-    evaluation = await finished(client, MINILM, str(data / "small.json"))
-    assert evaluation.name in [one.name async for one in client.list()]
-    await client.delete(evaluation.name)
-    assert evaluation.name not in [one.name async for one in client.list()]
-    for call in (client.get, client.cancel, client.delete):
+async def test_deleted_evaluations_are_gone(evaluations: AsyncEvaluationClient, data: Path) -> None:
+    evaluation = await finished(evaluations, MINILM, str(data / "small.json"))
+    assert evaluation.name in [one.name async for one in evaluations.list()]
+    await evaluations.delete(evaluation.name)
+    assert evaluation.name not in [one.name async for one in evaluations.list()]
+    for call in (evaluations.get, evaluations.cancel, evaluations.delete):
         with pytest.raises(NotFound) as caught:
             await call(evaluation.name)
         assert caught.value.reason == "EVALUATION_NOT_FOUND"
 
 
-async def test_lists_come_in_pages(client: AsyncEvaluationClient, evaluator: str, channel_to: Callable) -> None:
-    evaluation = await finished(client, MINILM, "builtin:velmar/en")
+async def test_lists_come_in_pages(evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable) -> None:
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en")
     stub = EvaluationServiceStub(channel_to(evaluator))
     names, sizes, token = [], [], ""
     while True:
@@ -287,9 +172,9 @@ async def test_lists_come_in_pages(client: AsyncEvaluationClient, evaluator: str
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_query_results_explain_the_score(client: AsyncEvaluationClient) -> None:
-    evaluation = await finished(client, MINILM, "builtin:velmar/en", cutoffs=[5])
-    results = [result async for result in client.query_results(evaluation.name)]
+async def test_query_results_explain_the_score(evaluations: AsyncEvaluationClient) -> None:
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", cutoffs=[5])
+    results = [result async for result in evaluations.query_results(evaluation.name)]
     for result in results:
         retrieved = [document.document_id for document in result.retrieved]
         assert len(retrieved) == 5
@@ -302,16 +187,16 @@ async def test_query_results_explain_the_score(client: AsyncEvaluationClient) ->
 
 
 async def test_comparison_finds_the_real_difference_and_no_other(
-    client: AsyncEvaluationClient, evaluator: str, channel_to: Callable
+    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable
 ) -> None:
     stub = EvaluationServiceStub(channel_to(evaluator))
-    good = await finished(client, MINILM, "builtin:velmar/en")
-    same = await finished(client, MINILM, "builtin:velmar/en")
+    good = await finished(evaluations, MINILM, "builtin:velmar/en")
+    same = await finished(evaluations, MINILM, "builtin:velmar/en")
     request = pb.CompareEvaluationsRequest(names=[good.name, same.name])
     answer = await stub.CompareEvaluations(request)
     assert (answer.pairs[0].difference, answer.pairs[0].p_value) == (0, 1)
     assert set(answer.best) == {good.name, same.name}
-    other = await finished(client, MINILM, "builtin:velmar/fr")
+    other = await finished(evaluations, MINILM, "builtin:velmar/fr")
     request = pb.CompareEvaluationsRequest(names=[good.name, other.name])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.CompareEvaluations(request)
@@ -319,13 +204,6 @@ async def test_comparison_finds_the_real_difference_and_no_other(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.CompareEvaluations(pb.CompareEvaluationsRequest(names=[good.name]))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_known_data_sets_are_listed(client: AsyncEvaluationClient) -> None:
-    datasets = await client.datasets()
-    assert [dataset.uri for dataset in datasets] == [f"builtin:velmar/{tag}" for tag in ("en", "fr", "cs", "hu", "ko")]
-    assert {(dataset.query_count, dataset.document_count) for dataset in datasets} == {(96, 48)}
-    assert len({dataset.digest for dataset in datasets}) == 5
 
 
 async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channel_to: Callable) -> None:
@@ -341,14 +219,14 @@ async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channe
 async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack) -> None:
     settings = EvaluatorSettings(embedding_addresses=[f"127.0.0.1:{free_port()}"], drain_seconds=0)
     address = await served(stack, bootstrap.build(settings), settings)
-    async with AsyncEvaluationClient(address) as client:
-        evaluation = await asyncio.wait_for(finished(client, MINILM, "builtin:velmar/en"), 30)
+    async with AsyncEvaluationClient(address) as evaluations:
+        evaluation = await asyncio.wait_for(finished(evaluations, MINILM, "builtin:velmar/en"), 30)
     assert evaluation.error.reason == wire.ERROR_REASON_UPSTREAM_UNAVAILABLE
     assert settings.embedding_addresses[0] in evaluation.error.message
 
 
-async def test_a_watcher_of_nothing_is_told(client: AsyncEvaluationClient) -> None:
+async def test_a_watcher_of_nothing_is_told(evaluations: AsyncEvaluationClient) -> None:
     with pytest.raises(NotFound):
-        [_ async for _ in client.watch("evaluations/none")]
+        [_ async for _ in evaluations.watch("evaluations/none")]
     with pytest.raises(InvalidArgument):
-        await client.get("none")
+        await evaluations.get("none")

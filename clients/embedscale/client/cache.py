@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from embedscale.client.channel import Channel
+from embedscale.client.channel import AsyncClosing, Channel
 from embedscale.client.errors import NotFound
 from embedscale.v1 import cache_service_pb2 as pb
 from embedscale.v1.cache_service_pb2_grpc import CacheServiceStub
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 120.0
 
 
-class AsyncCacheClient:
+class AsyncCacheClient(AsyncClosing):
     """Looks into the caches of one or several servers, and empties them."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
@@ -44,14 +43,6 @@ class AsyncCacheClient:
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def _stats(self, channel: Channel) -> pb.GetCacheStatsResponse:
         return await channel.call(_stub(channel).GetCacheStats(pb.GetCacheStatsRequest(), timeout=_TIMEOUT_SECONDS))

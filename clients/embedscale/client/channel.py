@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import grpc
 
@@ -63,3 +63,16 @@ class Channel:
     async def close(self) -> None:
         """Close the connection at once."""
         await self.grpc.close()
+
+
+class AsyncClosing:
+    """A client that `async with` closes."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.close()

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedscale.client.channel import Channel
+from embedscale.client.channel import AsyncClosing, Channel
 from embedscale.client.errors import FailedPrecondition, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -45,7 +44,7 @@ class EmbedResult:
         return sum(facts.truncated for facts in self.inputs)
 
 
-class AsyncEmbeddingClient:
+class AsyncEmbeddingClient(AsyncClosing):
     """Embeds through one or several servers; a model is found at whichever address lists it."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
@@ -115,14 +114,6 @@ class AsyncEmbeddingClient:
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def _home(self, name: str) -> tuple[Channel, pb.Model]:
         if name not in self._homes or self._homes[name][1].state != pb.MODEL_STATE_READY:

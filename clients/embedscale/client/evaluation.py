@@ -3,10 +3,9 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from embedscale.client.channel import Channel
+from embedscale.client.channel import AsyncClosing, Channel
 from embedscale.client.errors import Unavailable
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
@@ -22,7 +21,7 @@ ENDED = (pb.EVALUATION_STATE_SUCCEEDED, pb.EVALUATION_STATE_FAILED, pb.EVALUATIO
 """States after which nothing more happens."""
 
 
-class AsyncEvaluationClient:
+class AsyncEvaluationClient(AsyncClosing):
     """Talks to an evaluator at `host:port`, or to all replicas behind `dns:///name:port`."""
 
     def __init__(self, address: str) -> None:
@@ -118,11 +117,3 @@ class AsyncEvaluationClient:
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
