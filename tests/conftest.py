@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit.lifecycle import Application, Server
 from embedscale.servicekit.settings import ServerSettings
 from tests.fakes.hash_engine import HashEngine
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared" / "datasets" / "ai-act"
 MINILM = "all-MiniLM-L6-v2"
