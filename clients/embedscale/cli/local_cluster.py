@@ -50,9 +50,9 @@ class LocalCluster:
     children: list[Child] = field(default_factory=list)
 
     async def __aenter__(self) -> ClusterState:
-        refuse_missing_packages()
+        _refuse_missing_packages()
         for port in (self.ports.redis, self.ports.embedder, self.ports.proxy, self.ports.evaluator):
-            refuse_taken(port)
+            _refuse_taken(port)
         try:
             async with asyncio.timeout(START_SECONDS):
                 return await self._start()
@@ -181,14 +181,14 @@ async def _is_serving(health: health_pb2_grpc.HealthStub) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def refuse_missing_packages() -> None:
+def _refuse_missing_packages() -> None:
     """Raise CommandFailed unless all that a local cluster needs is installed."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandFailed(f"a local cluster needs {', '.join(missing)}: pip install 'embedscale[local]'", EXIT_USER)
 
 
-def refuse_taken(port: int) -> None:
+def _refuse_taken(port: int) -> None:
     """Raise CommandFailed if something listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

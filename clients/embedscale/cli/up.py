@@ -19,8 +19,6 @@ from embedscale.cli.local_cluster import (
     START_SECONDS,
     LocalCluster,
     Ports,
-    refuse_missing_packages,
-    refuse_taken,
 )
 
 _STOP_SECONDS = 60.0
@@ -85,10 +83,7 @@ async def _in_foreground(home: Home, ports: Ports, models: Sequence[str]) -> Non
 async def _detached(home: Home, ports: Ports, models: Sequence[str]) -> None:
     if (running := home.cluster()) is not None:
         return _say_ready(running, "already up")
-    refuse_missing_packages()
     flags = [f"--{name}-port={port}" for name, port in vars(ports).items()] + [f"--model={name}" for name in models]
-    for port in vars(ports).values():
-        refuse_taken(port)
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / "up.log"
     with log.open("wb") as output:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from google.protobuf.duration_pb2 import Duration
-
 from embedscale.core.embedding import EmbedCommand, EmbedOutcome, Encoding, InputType, ModelInfo, ModelState, Truncation
 from embedscale.core.errors import InvalidField
+from embedscale.servicekit.durations import to_duration
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 
@@ -82,8 +81,8 @@ def to_response(model: str, outcome: EmbedOutcome) -> pb.EmbedResponse:
         model=model,
         fingerprint=outcome.fingerprint,
         tokens_used=outcome.tokens_used,
-        queue_duration=_duration(outcome.queue_seconds),
-        compute_duration=_duration(outcome.compute_seconds),
+        queue_duration=to_duration(outcome.queue_seconds),
+        compute_duration=to_duration(outcome.compute_seconds),
     )
 
 
@@ -116,9 +115,3 @@ def _known(table: Mapping[WireT, DomainT], value: WireT, field: str) -> DomainT:
     if value not in table:
         raise InvalidField(f"{field} has the unknown value {int(value)}", field=field)
     return table[value]
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

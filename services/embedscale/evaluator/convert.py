@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedscale.core import evaluation as domain
@@ -14,6 +13,7 @@ from embedscale.core.embedding import Truncation
 from embedscale.core.errors import InvalidField
 from embedscale.evaluator.comparison import compare, tied_with_best
 from embedscale.evaluator.metrics import METRICS, group_numbers
+from embedscale.servicekit.durations import to_duration
 from embedscale.servicekit.status import to_wire
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
@@ -180,7 +180,7 @@ def to_query_result(result: domain.QueryResult) -> pb.QueryResult:
 
 
 def to_dataset(dataset: Dataset) -> pb.Dataset:
-    """Describe a data set."""
+    """Describe a data set; hashes all of its content, so not for the event loop."""
     return pb.Dataset(
         uri=dataset.uri,
         title=dataset.title,
@@ -193,8 +193,6 @@ def to_dataset(dataset: Dataset) -> pb.Dataset:
 
 
 def _result(result: domain.Result) -> pb.EvaluationResult:
-    duration = Duration()
-    duration.FromNanoseconds(round(result.duration_seconds * 1e9))
     return pb.EvaluationResult(
         metrics=_metrics(result.metrics),
         query_count=result.query_count,
@@ -203,7 +201,7 @@ def _result(result: domain.Result) -> pb.EvaluationResult:
         fingerprint=result.fingerprint,
         dimensions=result.dimensions,
         dataset_digest=result.dataset_digest,
-        duration=duration,
+        duration=to_duration(result.duration_seconds),
     )
 
 

@@ -102,8 +102,9 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
         datasets = await asyncio.gather(*(self._datasets.load(uri) for uri in self._datasets.known()))
-        return pb.ListDatasetsResponse(datasets=[to_dataset(dataset) for dataset in datasets])
+        return pb.ListDatasetsResponse(datasets=await asyncio.to_thread(lambda: list(map(to_dataset, datasets))))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         """Describe a data set."""
-        return pb.GetDatasetResponse(dataset=to_dataset(await self._datasets.load(request.uri)))
+        dataset = await self._datasets.load(request.uri)
+        return pb.GetDatasetResponse(dataset=await asyncio.to_thread(to_dataset, dataset))

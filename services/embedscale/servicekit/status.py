@@ -5,12 +5,12 @@ import secrets
 
 import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
 from embedscale.core import errors
+from embedscale.servicekit.durations import to_duration
 from embedscale.v1 import types_pb2 as wire
 
 log = logging.getLogger(__name__)
@@ -85,9 +85,7 @@ def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
         violation = BadRequest.FieldViolation(field=error.field, description=error.message)
         details.append(BadRequest(field_violations=[violation]))
     if isinstance(error, errors.Retryable):
-        delay = Duration()
-        delay.FromMilliseconds(round(error.retry_after * 1000))
-        details.append(RetryInfo(retry_delay=delay))
+        details.append(RetryInfo(retry_delay=to_duration(error.retry_after)))
     return _status(code, error.message, details)
 
 
