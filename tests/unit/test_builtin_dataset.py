@@ -36,7 +36,7 @@ def test_there_is_a_file_for_each_language_and_no_other() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_file_is_a_good_file_of_the_llama_index_layout(language: str) -> None:
     dataset = parse("file", FOLDER.joinpath(f"{language}.json").read_bytes())
-    assert dataset.digest == builtin.load(f"builtin:velmar/{language}").digest
+    assert dataset.card.digest == builtin.load(f"builtin:velmar/{language}").card.digest
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -85,7 +85,7 @@ def test_runs_of_words_ignore_case_and_punctuation() -> None:
 def test_a_language_alone_has_questions_and_passages_of_that_language(language: str) -> None:
     dataset = builtin.load(f"builtin:velmar/{language}")
     assert dataset.uri == f"builtin:velmar/{language}"
-    assert dataset.queries == content(language)["queries"]
+    assert dataset.query_texts == content(language)["queries"]
     assert dataset.corpus == content(language)["corpus"]
     assert dataset.languages == (language,)
     assert dataset.license == "CC0-1.0"
@@ -95,11 +95,14 @@ def test_a_language_alone_has_questions_and_passages_of_that_language(language: 
 def test_a_pair_asks_in_the_first_language_and_searches_in_the_second() -> None:
     dataset = builtin.load("builtin:velmar/hu-en")
     assert dataset.uri == "builtin:velmar/hu-en"
-    assert dataset.queries == content("hu")["queries"]
+    assert dataset.query_texts == content("hu")["queries"]
     assert dataset.corpus == content("en")["corpus"]
-    assert dataset.relevant == {query: tuple(ids) for query, ids in content("en")["relevant_docs"].items()}
+    assert dataset.qrels == {query: dict.fromkeys(ids, 1) for query, ids in content("en")["relevant_docs"].items()}
     assert dataset.languages == ("hu", "en")
-    assert dataset.digest not in {builtin.load(f"builtin:velmar/{name}").digest for name in ("hu", "en", "en-hu")}
+    others = {builtin.load(f"builtin:velmar/{name}").card.digest for name in ("hu", "en", "en-hu")}
+    assert dataset.card.digest not in others
+        builtin.load(f"builtin:velmar/{name}").card.digest for name in ("hu", "en", "en-hu")
+    }
 
 
 def test_known_names_the_five_sets_of_one_language() -> None:

@@ -33,28 +33,28 @@ def refusal(content: Any) -> str:
 def test_a_good_file_is_read() -> None:
     dataset = parse(URI, json.dumps(good()).encode())
     assert dataset.uri == URI
-    assert dataset.queries == good()["queries"]
+    assert dataset.query_texts == good()["queries"]
     assert dataset.corpus == good()["corpus"]
     assert list(dataset.corpus) == ["d1", "d2", "d3"]
 
 
 def test_a_document_named_twice_for_a_query_counts_once() -> None:
-    assert parse(URI, json.dumps(good()).encode()).relevant == {"q1": ("d1",), "q2": ("d3", "d2")}
+    assert parse(URI, json.dumps(good()).encode()).qrels == {"q1": {"d1": 1}, "q2": {"d3": 1, "d2": 1}}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_every_encoding_of_json_is_read(encoding: str) -> None:
     content = json.dumps(good(), ensure_ascii=False).encode(encoding)
-    assert parse(URI, content).queries["q1"] == "Où ?"
+    assert parse(URI, content).query_texts["q1"] == "Où ?"
 
 
 def test_the_digest_is_of_the_content_and_not_of_its_layout() -> None:
     plain = parse(URI, json.dumps(good()).encode())
-    assert parse("file:///other", json.dumps(good(), indent=2, sort_keys=True).encode()).digest == plain.digest
+    assert parse("file:///other", json.dumps(good(), indent=2, sort_keys=True).encode()).card.digest == plain.card.digest
     for table, key, value in (("queries", "q1", "Why?"), ("corpus", "d3", "Never."), ("relevant_docs", "q1", ["d2"])):
         changed = good()
         changed[table][key] = value
-        assert parse(URI, json.dumps(changed).encode()).digest != plain.digest
+        assert parse(URI, json.dumps(changed).encode()).card.digest != plain.card.digest
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"queries", b'{"queries": "\xff"}', json.dumps(good()).encode()[:-1]])

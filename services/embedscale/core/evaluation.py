@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from embedscale.core.dataset import Judgements
 from embedscale.core.embedding import Truncation
 
 
@@ -81,7 +82,12 @@ class QueryResult:
     query_id: str
     rank: int
     retrieved: Sequence[tuple[str, float]]
-    relevant: Sequence[str]
+    judgements: Judgements
+
+    @property
+    def relevant(self) -> tuple[str, ...]:
+        """Ids of the documents that answer the query, sorted: its source documents, for resampling."""
+        return tuple(sorted(document for document, grade in self.judgements.items() if grade > 0))
 
 
 @dataclass(frozen=True, slots=True)

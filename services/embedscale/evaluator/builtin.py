@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import MemoryDataset
 from embedscale.core.errors import DatasetNotFound
 
 SCHEME = "builtin:"
@@ -19,7 +19,7 @@ def known() -> list[str]:
 
 
 @cache
-def load(uri: str) -> Dataset:
+def load(uri: str) -> MemoryDataset:
     """Load `builtin:velmar/hu`, or `builtin:velmar/hu-en` for Hungarian questions on the English corpus."""
     name, _, pair = uri.removeprefix(SCHEME).partition("/")
     asked, crossed, searched = pair.partition("-")
@@ -27,18 +27,18 @@ def load(uri: str) -> Dataset:
     if name != "velmar" or not {asked, searched} <= set(LANGUAGES):
         hint = f"{SCHEME}velmar/LANGUAGE or LANGUAGE-LANGUAGE (questions, then corpus) of {', '.join(LANGUAGES)}"
         raise DatasetNotFound(f"no built-in data set {uri!r}: there is {hint}", field="dataset")
-    dataset = replace(_read(searched), queries=_read(asked).queries, uri=uri)
+    dataset = replace(_read(searched), query_texts=_read(asked).query_texts, uri=uri)
     return replace(dataset, languages=tuple(dict.fromkeys((asked, searched))))
 
 
 @cache
-def _read(language: str) -> Dataset:
+def _read(language: str) -> MemoryDataset:
     content = json.loads(_FOLDER.joinpath(f"{language}.json").read_text("utf-8"))
-    return Dataset(
+    return MemoryDataset(
         uri=f"{SCHEME}velmar/{language}",
-        queries=content["queries"],
+        query_texts=content["queries"],
         corpus=content["corpus"],
-        relevant={query: tuple(ids) for query, ids in content["relevant_docs"].items()},
+        qrels={query: dict.fromkeys(ids, 1) for query, ids in content["relevant_docs"].items()},
         title="Residents' handbook of Velmar",
         license="CC0-1.0",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedscale.core import evaluation as domain
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import DatasetCard
 from embedscale.core.embedding import Truncation
 from embedscale.core.errors import InvalidField
 from embedscale.evaluator.comparison import compare, tied_with_best
@@ -110,7 +110,7 @@ def to_comparison_response(
         _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in _aligned(rows)]), cutoff)
         for key, rows in results.items()
     }
-    groups = group_numbers([tuple(sorted(row.relevant)) for row in _aligned(next(iter(results.values())))])
+    groups = group_numbers([row.relevant for row in _aligned(next(iter(results.values())))])
     pairs = compare(values, groups)
     return pb.CompareEvaluationsResponse(
         pairs=[
@@ -176,19 +176,20 @@ def to_query_result(result: domain.QueryResult) -> pb.QueryResult:
         rank=result.rank,
         retrieved=[pb.RetrievedDocument(document_id=document, score=score) for document, score in result.retrieved],
         relevant_ids=result.relevant,
+        judgements=[pb.Judgement(document_id=document, grade=grade) for document, grade in result.judgements.items()],
     )
 
 
-def to_dataset(dataset: Dataset) -> pb.Dataset:
-    """Describe a data set; hashes all of its content, so not for the event loop."""
+def to_dataset(card: DatasetCard) -> pb.Dataset:
+    """Describe a data set."""
     return pb.Dataset(
-        uri=dataset.uri,
-        title=dataset.title,
-        digest=dataset.digest,
-        query_count=len(dataset.queries),
-        document_count=len(dataset.corpus),
-        languages=dataset.languages,
-        license=dataset.license,
+        uri=card.uri,
+        title=card.title,
+        digest=card.digest,
+        query_count=card.query_count,
+        document_count=card.document_count,
+        languages=card.languages,
+        license=card.license,
     )
 
 

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import MemoryDataset
 from embedscale.core.errors import DatasetInvalid
 
 _TABLES = ("queries", "corpus", "relevant_docs")
 _SHOWN_FAULTS = 3
 
 
-def parse(uri: str, content: bytes) -> Dataset:
+def parse(uri: str, content: bytes) -> MemoryDataset:
     """Read and check a set. Raises DatasetInvalid that names its first faults and counts the rest."""
     try:
         document = json.loads(content)
@@ -19,8 +19,8 @@ def parse(uri: str, content: bytes) -> Dataset:
         raise DatasetInvalid(f"{uri}: not JSON: {error}", field="dataset") from None
     _refuse(uri, list(_shape_faults(document)))
     _refuse(uri, list(_content_faults(document)))
-    relevant = {query: tuple(dict.fromkeys(ids)) for query, ids in document["relevant_docs"].items()}
-    return Dataset(uri=uri, queries=document["queries"], corpus=document["corpus"], relevant=relevant)
+    qrels = {query: dict.fromkeys(ids, 1) for query, ids in document["relevant_docs"].items()}
+    return MemoryDataset(uri=uri, query_texts=document["queries"], corpus=document["corpus"], qrels=qrels)
 
 
 def _refuse(uri: str, faults: list[str]) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import Dataset, DatasetCard, Judgements
 from embedscale.core.embedding import EmbeddedTexts, InputType, Matrix
 from embedscale.core.errors import UpstreamChanged
 from embedscale.core.evaluation import EvaluationSpec, Progress, QueryResult, Result, Stage, Usage
@@ -36,7 +37,8 @@ class Pipeline:
         started = time.monotonic()
         report(Progress(Stage.READ_DATASET))
         dataset = await self.datasets.load(spec.dataset)
-        run = _Run(spec, dataset, self.embedder, report, await self.embedder.price(spec.model))
+        card = await asyncio.to_thread(lambda: dataset.card)
+        run = _Run(spec, dataset, card, self.embedder, report, await self.embedder.price(spec.model))
         index = await run.index_corpus(self.make_index)
         results = await run.score_queries(index)
         result = await asyncio.to_thread(run.result)
@@ -47,6 +49,7 @@ class Pipeline:
 class _Run:
     spec: EvaluationSpec
     dataset: Dataset
+    card: DatasetCard
     embedder: TextEmbedder
     report: Report
     price: float
@@ -57,27 +60,28 @@ class _Run:
     measured: int = 0
     ranks: list[int] = field(default_factory=list)
     sources: list[tuple[str, ...]] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
 
     async def index_corpus(self, make_index: Callable[[int], VectorIndex]) -> VectorIndex:
         """Embed all documents and add them to a new index, in the data set's order."""
         index: VectorIndex | None = None
-        self._begin(Stage.EMBED_CORPUS, len(self.dataset.corpus))
-        async for block in self._embedded(list(self.dataset.corpus.values()), InputType.DOCUMENT):
+        self._begin(Stage.EMBED_CORPUS, self.card.document_count)
+        async for ids, block in self._embedded(self.dataset.documents(), InputType.DOCUMENT):
             index = index or make_index(block.vectors.shape[1])
             await asyncio.to_thread(index.add, block.vectors)
-            await self._advance(len(block.vectors))
+            self.documents += ids
+            await self._advance(len(ids))
         assert index is not None, "a checked data set has documents"  # noqa: S101
         return index
 
     async def score_queries(self, index: VectorIndex) -> list[QueryResult]:
         """Embed, search and score all queries, in the data set's order."""
-        queries, documents = list(self.dataset.queries), list(self.dataset.corpus)
         results: list[QueryResult] = []
-        self._begin(Stage.SCORE_QUERIES, len(queries))
-        async for block in self._embedded(list(self.dataset.queries.values()), InputType.QUERY):
-            ids = queries[len(results) : len(results) + len(block.vectors)]
-            ranked = await asyncio.to_thread(search, index, block.vectors, documents, max(self.spec.cutoffs))
-            results += [self._scored(query, retrieved) for query, retrieved in zip(ids, ranked, strict=True)]
+        self._begin(Stage.SCORE_QUERIES, self.card.query_count)
+        async for ids, block in self._embedded(self.dataset.queries(), InputType.QUERY):
+            ranked = await asyncio.to_thread(search, index, block.vectors, self.documents, max(self.spec.cutoffs))
+            judged = await asyncio.to_thread(self.dataset.judgements, ids)
+            results += map(self._scored, ids, ranked, judged)
             await self._advance(len(ids))
         return results
 
@@ -85,32 +89,36 @@ class _Run:
         """Sum up, but for the duration."""
         return Result(
             metrics=measure(self.ranks, self.sources, self.spec.cutoffs),
-            query_count=len(self.dataset.queries),
-            document_count=len(self.dataset.corpus),
+            query_count=self.card.query_count,
+            document_count=self.card.document_count,
             usage=self.usage,
             fingerprint=self.fingerprint,
             dimensions=self.dimensions,
-            dataset_digest=self.dataset.digest,
+            dataset_digest=self.card.digest,
             duration_seconds=0.0,
         )
 
-    def _scored(self, query: str, retrieved: Sequence[tuple[str, float]]) -> QueryResult:
-        relevant = self.dataset.relevant[query]
-        rank = first_relevant([document for document, _ in retrieved], relevant)
-        self.ranks.append(rank)
-        self.sources.append(tuple(sorted(relevant)))
-        return QueryResult(query, rank, retrieved, relevant)
+    def _scored(self, query: str, retrieved: Sequence[tuple[str, float]], judgements: Judgements) -> QueryResult:
+        ranked = [document for document, _ in retrieved]
+        relevant = [document for document, grade in judgements.items() if grade > 0]
+        result = QueryResult(query, first_relevant(ranked, relevant), retrieved, judgements)
+        self.ranks.append(result.rank)
+        self.sources.append(result.relevant)
+        return result
 
-    async def _embedded(self, texts: Sequence[str], input_type: InputType) -> AsyncIterator[EmbeddedTexts]:
-        """Blocks of vectors in order; the next ones are embedded while one is used."""
+    async def _embedded(
+        self, texts: Iterator[tuple[str, str]], input_type: InputType
+    ) -> AsyncIterator[tuple[Sequence[str], EmbeddedTexts]]:
+        """Ids and vectors of blocks in order; the next blocks are read and embedded while one is used."""
 
-        async def embed(block: Sequence[str]) -> EmbeddedTexts:
-            return await self.embedder.embed(self.spec, block, input_type)
+        async def embed(block: Sequence[tuple[str, str]]) -> tuple[Sequence[str], EmbeddedTexts]:
+            embedded = await self.embedder.embed(self.spec, [text for _, text in block], input_type)
+            return [key for key, _ in block], embedded
 
         async with aclosing(in_order(embed, _blocks(texts), BLOCKS_AHEAD)) as blocks:
-            async for block in blocks:
+            async for ids, block in blocks:
                 self._account(block)
-                yield block
+                yield ids, block
 
     def _account(self, block: EmbeddedTexts) -> None:
         if self.fingerprint not in ("", block.fingerprint):
@@ -134,9 +142,10 @@ class _Run:
         self.report(self.progress)
 
 
-async def _blocks(texts: Sequence[str]) -> AsyncIterator[Sequence[str]]:
-    for start in range(0, len(texts), BLOCK):
-        yield texts[start : start + BLOCK]
+async def _blocks(texts: Iterator[tuple[str, str]]) -> AsyncIterator[Sequence[tuple[str, str]]]:
+    """Read on a thread: the texts may come from a disk."""
+    while block := await asyncio.to_thread(lambda: list(islice(texts, BLOCK))):
+        yield block
 
 
 def search(index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int) -> list[list[tuple[str, float]]]:

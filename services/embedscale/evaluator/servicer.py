@@ -102,9 +102,10 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
         datasets = await asyncio.gather(*(self._datasets.load(uri) for uri in self._datasets.known()))
-        return pb.ListDatasetsResponse(datasets=await asyncio.to_thread(lambda: list(map(to_dataset, datasets))))
+        cards = await asyncio.to_thread(lambda: [dataset.card for dataset in datasets])
+        return pb.ListDatasetsResponse(datasets=map(to_dataset, cards))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         """Describe a data set."""
         dataset = await self._datasets.load(request.uri)
-        return pb.GetDatasetResponse(dataset=await asyncio.to_thread(to_dataset, dataset))
+        return pb.GetDatasetResponse(dataset=to_dataset(await asyncio.to_thread(lambda: dataset.card)))
