@@ -101,8 +101,6 @@ def test_a_pair_asks_in_the_first_language_and_searches_in_the_second() -> None:
     assert dataset.languages == ("hu", "en")
     others = {builtin.load(f"builtin:velmar/{name}").card.digest for name in ("hu", "en", "en-hu")}
     assert dataset.card.digest not in others
-        builtin.load(f"builtin:velmar/{name}").card.digest for name in ("hu", "en", "en-hu")
-    }
 
 
 def test_known_names_the_five_sets_of_one_language() -> None:

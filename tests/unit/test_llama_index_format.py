@@ -50,7 +50,9 @@ def test_every_encoding_of_json_is_read(encoding: str) -> None:
 
 def test_the_digest_is_of_the_content_and_not_of_its_layout() -> None:
     plain = parse(URI, json.dumps(good()).encode())
-    assert parse("file:///other", json.dumps(good(), indent=2, sort_keys=True).encode()).card.digest == plain.card.digest
+    assert (
+        parse("file:///other", json.dumps(good(), indent=2, sort_keys=True).encode()).card.digest == plain.card.digest
+    )
     for table, key, value in (("queries", "q1", "Why?"), ("corpus", "d3", "Never."), ("relevant_docs", "q1", ["d2"])):
         changed = good()
         changed[table][key] = value
