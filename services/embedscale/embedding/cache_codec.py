@@ -5,20 +5,21 @@ Key:    "es1:" fingerprint ":" blake2b-160 of the prompted text (keyed with the 
 Value:  magic "ES1", dtype (1: float32, 2: float16), flags (1: truncated, 2: token count known), 3 bytes reserved,
         dimensions uint32, token count uint32, checksum (8 bytes), vector; all little-endian.
 
-The checksum, blake2b-64, covers the key, the rest of the header and the vector: a value that is damaged, cut or stored
-under another's key does not pass.
+The checksum, XXH3-64, covers the key, the rest of the header and the vector: a value that is damaged, cut or stored
+under another's key does not pass. It guards against accidents, not against somebody who may write to Redis.
 """
 
 import hashlib
 import struct
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from embedscale.core.embedding import Embedding, PreparedText
 
-_HEADER = struct.Struct("<3sBB3xII")
-_CHECKSUM_BYTES = 8
+_FACTS = struct.Struct("<3sBB3xII")
+_VALUE_START = _FACTS.size + xxhash.xxh3_64().digest_size
 _MAGIC = b"ES1"
 _DTYPES: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
 _TRUNCATED, _COUNTED = 1, 2
@@ -41,27 +42,25 @@ def pack(key: bytes, embedding: Embedding, *, half: bool = False) -> bytes:
     code = 2 if half else 1
     vector = embedding.vector.astype(_DTYPES[code], copy=False).tobytes()
     flags = _TRUNCATED * embedding.truncated | _COUNTED * (embedding.token_count is not None)
-    header = _HEADER.pack(_MAGIC, code, flags, embedding.vector.shape[0], embedding.token_count or 0)
-    return b"".join((header, _checksum(key, header, vector), vector))
+    facts = _FACTS.pack(_MAGIC, code, flags, embedding.vector.shape[0], embedding.token_count or 0)
+    return b"".join((facts, _checksum(key, facts, vector), vector))
 
 
 def unpack(key: bytes, value: bytes) -> Embedding:
     """Read an embedding. Raises CorruptValue for anything that `pack` did not write under this key."""
     try:
-        magic, code, flags, dimensions, token_count = _HEADER.unpack_from(value)
+        magic, code, flags, dimensions, token_count = _FACTS.unpack_from(value)
         dtype = _DTYPES[code]
     except (struct.error, KeyError):
         raise CorruptValue from None
-    header, rest = value[: _HEADER.size], value[_HEADER.size :]
-    checksum, vector = rest[:_CHECKSUM_BYTES], rest[_CHECKSUM_BYTES:]
-    if magic != _MAGIC or len(vector) != dimensions * dtype.itemsize or checksum != _checksum(key, header, vector):
+    vector = value[_VALUE_START:]
+    if magic != _MAGIC or len(vector) != dimensions * dtype.itemsize:
+        raise CorruptValue
+    if value[_FACTS.size : _VALUE_START] != _checksum(key, value[: _FACTS.size], vector):
         raise CorruptValue
     numbers: NDArray[np.float32] = np.frombuffer(vector, dtype).astype(np.float32)
     return Embedding(numbers, token_count if flags & _COUNTED else None, bool(flags & _TRUNCATED))
 
 
-def _checksum(key: bytes, header: bytes, vector: bytes) -> bytes:
-    state = hashlib.blake2b(key, digest_size=_CHECKSUM_BYTES)
-    state.update(header)
-    state.update(vector)
-    return state.digest()
+def _checksum(key: bytes, facts: bytes, vector: bytes) -> bytes:
+    return xxhash.xxh3_64_digest(b"".join((key, facts, vector)))

@@ -18,24 +18,34 @@ Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps unary and streaming handlers alike."""
+    """Wraps unary and streaming handlers alike, each once."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """See `grpc.aio.ServerInterceptor`."""
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = await continuation(handler_call_details)
         if handler is None or not method.startswith("/embedscale."):
             return handler
-        streams_out = handler.response_streaming
-        name = "_".join(("stream" if handler.request_streaming else "unary", "stream" if streams_out else "unary"))
-        wrap = _wrap_stream if streams_out else _wrap_unary
-        make = getattr(grpc, f"{name}_rpc_method_handler")
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            wrap(getattr(handler, name), method), handler.request_deserializer, handler.response_serializer
-        )
-        return wrapped
+        self._wrapped[method] = _wrapped(handler, method)
+        return self._wrapped[method]
+
+
+def _wrapped(handler: "grpc.RpcMethodHandler[Any, Any]", method: str) -> "grpc.RpcMethodHandler[Any, Any]":
+    streams_out = handler.response_streaming
+    name = "_".join(("stream" if handler.request_streaming else "unary", "stream" if streams_out else "unary"))
+    wrap = _wrap_stream if streams_out else _wrap_unary
+    make = getattr(grpc, f"{name}_rpc_method_handler")
+    wrapped: grpc.RpcMethodHandler[Any, Any] = make(
+        wrap(getattr(handler, name), method), handler.request_deserializer, handler.response_serializer
+    )
+    return wrapped
 
 
 def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
