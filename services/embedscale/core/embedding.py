@@ -39,6 +39,7 @@ class Encoding(Enum):
 class ModelState(Enum):
     """Whether a model can be used."""
 
+    UNLOADED = "unloaded"
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
@@ -149,7 +150,10 @@ class EmbeddedTexts:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as it is served; `dimensions` is 0 and `fingerprint` empty until it is ready."""
+    """A model as it is served; `dimensions` is 0 and `fingerprint` empty until it was ready once.
+
+    `memory_bytes` is what its weights take while in memory, an estimate until it was loaded once; 0 for a remote model.
+    """
 
     name: str
     engine: str
@@ -169,3 +173,5 @@ class ModelInfo:
     parameters: int = 0
     price_per_million_tokens: float = 0.0
     requires_input_type: bool = False
+    memory_bytes: int = 0
+    quantization: str = ""

@@ -36,6 +36,9 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Load or reach the model and let it answer once; returns when it has, or has failed for good."""
 
+    async def wake(self) -> None:
+        """Before a request: wait where waiting helps, as for a model that is being loaded; `info` tells the rest."""
+
     async def close(self) -> None:
         """Give back threads, memory and connections."""
 
@@ -50,6 +53,13 @@ class Engine(Protocol):
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
         """Tokens of each text before truncation, special tokens included."""
+
+
+class UnloadableEngine(Engine, Protocol):
+    """An engine whose model can leave memory and come back; its fingerprint and its vectors stay the same."""
+
+    async def unload(self) -> None:
+        """Give back the memory of the weights; `start` loads them again. Nobody may await a vector."""
 
 
 class VectorCache(Protocol):

@@ -7,6 +7,7 @@ from embedscale.embedder.scheduler import QueuePolicy
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
+from embedscale.embedding.residency import Residency
 from embedscale.servicekit.lifecycle import Application
 
 
@@ -20,10 +21,15 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
     unknown = [name for name in settings.models if name not in local]
     if unknown:
         raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {', '.join(sorted(local))}")
-    names = settings.models or sorted(local)
+    names = settings.models or sorted(name for name, model in local.items() if not model.source.hub)
+    not_hosted = [name for name in settings.preload if name not in names]
+    if not_hosted:
+        raise CatalogError(f"to be preloaded, and not hosted: {', '.join(not_hosted)}; hosted are: {', '.join(names)}")
     policy = QueuePolicy(settings.interactive_texts, settings.aging_seconds, settings.max_queued_tokens)
     engines = [TorchEngine(name, local[name], device=device, token_budget=budget, policy=policy) for name in names]
-    return build_application(engines, settings)
+    residency = Residency(settings.memory_budget)
+    hosted = [residency.host(engine) for engine in engines]
+    return build_application(hosted, settings, settings.preload or residency.fitting() or names)
 
 
 def best_device() -> str:

@@ -49,6 +49,7 @@ class Encoder:
         self._hidden = int(self._network.config.hidden_size)
         self.dimensions = self._dense[-1].dimensions if self._dense else self._hidden
         self.parameters = int(self._network.num_parameters())
+        self.memory_bytes = int(self._network.get_memory_footprint())
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""

@@ -22,6 +22,7 @@ from embedscale.core.embedding import (
 )
 from embedscale.core.fingerprint import fingerprint
 from embedscale.embedder.encoder import Encoder
+from embedscale.embedder.memory import estimated_bytes, release
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
 from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.admission import estimated_tokens
@@ -62,11 +63,12 @@ class TorchEngine:
 
     async def start(self) -> None:
         """See `Engine`. A failure is kept in `info`."""
+        self._info = replace(self._info, state=ModelState.LOADING, state_message="")
         try:
             self._encoder = await self._on_thread(self._load)
         except Exception as error:
             log.exception("model %s could not be loaded", self._info.name)
-            reason = str(error) if isinstance(error, WeightsError) else type(error).__name__
+            reason = str(error) if isinstance(error, WeightsError | ImportError) else type(error).__name__
             self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
             return
         profile = self._encoder.profile
@@ -82,8 +84,19 @@ class TorchEngine:
             dimensions=self._encoder.dimensions,
             supported_dimensions=(*self._model.matryoshka, self._encoder.dimensions),
             parameters=self._encoder.parameters,
+            memory_bytes=self._encoder.memory_bytes,
             fingerprint=self.fingerprint(Truncation.END),
         )
+
+    async def wake(self) -> None:
+        """See `Engine`; what is not in memory is for `Residency` to load."""
+
+    async def unload(self) -> None:
+        """See `UnloadableEngine`. A batch whose callers have left may still be computed, and has its end awaited."""
+        self._info = replace(self._info, state=ModelState.UNLOADED)
+        await self._scheduler.idle()
+        del self._encoder
+        await self._on_thread(release)
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -155,13 +168,15 @@ def _described(name: str, model: LocalModel) -> ModelInfo:
         name=name,
         engine=model.engine,
         source=source.label,
-        state=ModelState.LOADING,
+        state=ModelState.UNLOADED,
         revision=source.revision or next(iter(model.sha256.values()), ""),
         max_tokens=model.max_tokens or 0,
         truncations=_truncations(model.pooling or ""),
         pooling=model.pooling or "",
         normalized=model.normalize is not False,
         dtype=model.dtype,
+        quantization="" if model.quantization == "none" else model.quantization,
+        memory_bytes=estimated_bytes(model),
         license=model.license,
         parameters=model.parameters,
         requires_input_type=prompts.query != prompts.document,

@@ -1,6 +1,7 @@
 """Loads a network with transformers: number format, quantization, pinned code."""
 
 import json
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from transformers import AutoConfig, AutoModel, BitsAndBytesConfig
 
 from embedscale.embedder.weights import WeightsError
 from embedscale.embedding.catalog import LocalModel
+
+_BUILDING = threading.Lock()
+"""transformers sets defaults of the whole process while it builds a network, so that one is built at a time."""
 
 _QUANTIZERS = ("bitsandbytes", "accelerate")
 
@@ -22,7 +26,8 @@ def load_network(folder: Path, model: LocalModel, device: str) -> Any:
     options = _code_options(model)
     if model.quantization != "none":
         options |= {"quantization_config": _quantizer(model), "device_map": {"": device}}
-    network: Any = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=dtype, **options)
+    with _BUILDING:
+        network: Any = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=dtype, **options)
     return (network if model.quantization != "none" else network.to(device)).eval()
 
 

@@ -89,6 +89,10 @@ class Scheduler:
         finally:
             self._queue.drop(job.windows)
 
+    async def idle(self) -> None:
+        """Wait for the end of the batch that is being computed, if any."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+
     async def close(self) -> None:
         """Let the running batch end, and fail what waits."""
         self._closed = True

@@ -1,6 +1,6 @@
 """Settings of the embedder."""
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from embedscale.embedding.settings import EmbeddingServerSettings
 
@@ -8,6 +8,10 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 class EmbedderSettings(EmbeddingServerSettings):
     """What only local models need."""
 
+    preload: list[str] = []
+    """Names of the models to load at the start; when empty, the first of `models` that fit memory_budget together."""
+    memory_budget: ByteSize | None = None
+    """Memory for weights, such as 8GB: idle models leave it to make room for others; no limit by default."""
     device: str = Field(default="auto", pattern="^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     """Where models run: "cpu", "cuda", "mps", or "auto" for the best there is."""
     threads: int | None = Field(default=None, ge=1)

@@ -1,7 +1,7 @@
 """Puts an EmbeddingService together from engines and settings."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -36,10 +36,12 @@ def serve(program: str, kind: type[SettingsT], build: Callable[[SettingsT, Catal
         raise SystemExit(EXIT_BAD_SETTINGS) from None
 
 
-def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettings) -> Application:
-    """Wire engines, cache and limits into the application that a server runs."""
+def build_application(
+    engines: Sequence[Engine], settings: EmbeddingServerSettings, preload: Sequence[str] | None = None
+) -> Application:
+    """Wire engines, cache and limits into the application that a server runs; `preload` is by default all models."""
     cache, leases = build_cache(settings)
-    registry = ModelRegistry(engines)
+    registry = ModelRegistry(engines, preload)
     vectors = ReadThrough(cache, leases)
     service = EmbeddingService(registry, vectors, Admission(settings.max_queued_inputs), settings.max_inputs)
 
@@ -55,4 +57,7 @@ def build_application(engines: Sequence[Engine], settings: EmbeddingServerSettin
         await registry.close()
         await cache.close()
 
-    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,))
+    def parts() -> Mapping[str, bool]:
+        return {f"models/{name}": ready for name, ready in registry.readiness().items()}
+
+    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,), parts)

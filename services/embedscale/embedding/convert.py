@@ -31,6 +31,7 @@ ENCODINGS = {
     wire.ENCODING_BINARY: Encoding.BINARY,
 }
 _MODEL_STATES = {
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
     ModelState.LOADING: pb.MODEL_STATE_LOADING,
     ModelState.READY: pb.MODEL_STATE_READY,
     ModelState.FAILED: pb.MODEL_STATE_FAILED,
@@ -108,6 +109,8 @@ def to_model(info: ModelInfo, max_inputs: int) -> pb.Model:
         price_per_million_tokens=info.price_per_million_tokens,
         max_inputs=max_inputs,
         requires_input_type=info.requires_input_type,
+        memory_bytes=info.memory_bytes,
+        quantization=info.quantization,
     )
 
 

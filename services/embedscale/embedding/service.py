@@ -31,7 +31,7 @@ class EmbeddingService:
 
     async def embed(self, command: EmbedCommand) -> EmbedOutcome:
         """Embed texts; row i of the outcome belongs to text i, whatever was cached or a duplicate."""
-        engine = self.models.ready(command.model)
+        engine = await self.models.ready(command.model)
         self._check(command, engine.info)
         with self._admission.admit(len(command.texts), engine.load):
             started = time.perf_counter()
@@ -56,7 +56,7 @@ class EmbeddingService:
 
     async def count_tokens(self, model: str, texts: Sequence[str], input_type: InputType) -> Sequence[int]:
         """Tokens of each text before truncation, prompt and special tokens included."""
-        engine = self.models.ready(model)
+        engine = await self.models.ready(model)
         self._check(EmbedCommand(model, texts, input_type), engine.info)
         with self._admission.admit(len(texts), engine.load):
             return await engine.count_tokens([engine.prepare(text, input_type) for text in texts])

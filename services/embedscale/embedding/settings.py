@@ -25,7 +25,7 @@ class EmbeddingServerSettings(ServerSettings):
     catalog: Path | None = None
     """YAML file of models that adds to the shipped catalog."""
     models: list[str] = []
-    """Catalog names of the models to host; all that this server can host when empty."""
+    """Catalog names of the models to host. When empty: those that need no download, or whose upstream is set."""
     redis_url: Annotated[str, AfterValidator(_checked_redis_url)] = ""
     """URL of the Redis that caches vectors: redis://, rediss:// (TLS), unix://,
     redis+sentinel://host:port,.../service/db or redis+cluster://host:port,...; none when empty."""

@@ -70,6 +70,9 @@ class UpstreamEngine:
                     fingerprint=self._space,
                 )
 
+    async def wake(self) -> None:
+        """See `Engine`; nobody knows when an upstream comes back, so nobody waits for it."""
+
     async def close(self) -> None:
         """See `Engine`."""
         await self._upstream.close()

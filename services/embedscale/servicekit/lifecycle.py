@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from embedscale.servicekit.telemetry import configure_logging
 log = logging.getLogger(__name__)
 
 _EXIT_BY_SIGNAL = 128
+_PARTS_SECONDS = 0.2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -31,12 +32,17 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
+def _no_parts() -> Mapping[str, bool]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Application:
     """What a service brings to its server.
 
     `register` adds servicers; `start` returns when the service can answer; `close` gives everything back.
-    `other_services` are registered beside the one that health is about.
+    `other_services` are registered beside the one that health is about. `parts` names what has a health of its own,
+    such as "models/NAME", and says whether each answers now; it is asked again and again.
     """
 
     service_name: str
@@ -44,6 +50,7 @@ class Application:
     start: Callable[[], Awaitable[None]] = _nothing
     close: Callable[[], Awaitable[None]] = _nothing
     other_services: Sequence[str] = ()
+    parts: Callable[[], Mapping[str, bool]] = _no_parts
 
 
 class Server:
@@ -55,6 +62,7 @@ class Server:
         self.health = health.aio.HealthServicer()
         self.server = grpc.aio.server(interceptors=[CallInterceptor()], options=_options(settings))
         self.port = 0
+        self._parts: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
         """Bind and answer calls, not ready yet. Raises AddressUnavailable."""
@@ -75,6 +83,7 @@ class Server:
             raise AddressUnavailable(f"cannot listen on {host}:{self.settings.port}") from None
         await self._report(NOT_SERVING)
         await self.server.start()
+        self._parts = asyncio.create_task(self._report_parts())
 
     async def become_ready(self) -> None:
         """Wait until the service can answer, then say so."""
@@ -84,6 +93,8 @@ class Server:
 
     async def stop(self) -> None:
         """Refuse new calls, let running ones end within the grace, close."""
+        if self._parts:
+            self._parts.cancel()
         await self.health.enter_graceful_shutdown()
         await self.server.stop(self.settings.drain_seconds)
         await self.application.close()
@@ -91,6 +102,15 @@ class Server:
     async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", self.application.service_name):
             await self.health.set(name, status)
+
+    async def _report_parts(self) -> None:
+        told: Mapping[str, bool] = {}
+        while True:
+            now = self.application.parts()
+            for name in [name for name in now if now[name] != told.get(name)]:
+                await self.health.set(name, SERVING if now[name] else NOT_SERVING)
+            told = now
+            await asyncio.sleep(_PARTS_SECONDS)
 
 
 class AddressUnavailable(Exception):

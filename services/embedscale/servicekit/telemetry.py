@@ -25,6 +25,12 @@ COALESCED_TEXTS = Counter(
     ["where"],
 )
 TOKENS = Counter("embedscale_tokens_total", "Tokens computed or charged, by model.", ["model"])
+LOADED_MODELS = Gauge("embedscale_loaded_models", "Local models in memory and ready.")
+LOADED_BYTES = Gauge("embedscale_loaded_bytes", "Bytes of the weights of local models in memory or being loaded.")
+MODEL_LOADS = Counter(
+    "embedscale_model_loads_total", "Loads of local models, by outcome: ready or failed.", ["model", "outcome"]
+)
+MODEL_UNLOADS = Counter("embedscale_model_unloads_total", "Local models that left memory to make room.", ["model"])
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
 
 
