@@ -5,7 +5,7 @@ import json
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,19 @@ from tests.fakes import tiny_models
 
 TASK = "Instruct: which text answers the search\nQuery: "
 CASES = [
-    ("bert", "mean", ""),
-    ("bert", "cls", "query: "),
-    ("xlm-roberta", "mean", "passage: "),
-    ("xlm-roberta", "cls", ""),
-    ("mistral", "last_token", TASK),
-    ("qwen2", "last_token", TASK),
+    ("bert", "mean", "", "torch"),
+    ("bert", "mean", "", "onnxruntime"),
+    ("bert", "cls", "query: ", "torch"),
+    ("bert", "cls", "query: ", "onnxruntime"),
+    ("bert", "last_token", "", "onnxruntime"),
+    ("xlm-roberta", "mean", "passage: ", "torch"),
+    ("xlm-roberta", "mean", "passage: ", "onnxruntime"),
+    ("xlm-roberta", "cls", "", "torch"),
+    ("xlm-roberta", "cls", "", "onnxruntime"),
+    ("mistral", "last_token", TASK, "torch"),
+    ("qwen2", "last_token", TASK, "torch"),
 ]
+CASE = ("family", "pooling", "prompt", "runtime")
 THEIRS = {"mean": "mean", "cls": "cls", "last_token": "lasttoken"}
 LIMITS = {"xlm-roberta": 8192}
 
@@ -46,6 +52,14 @@ def texts(count: int, most_words: int) -> list[str]:
 
 
 TEXTS = [*texts(14, 40), "one", "?", ""]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Graphs of the tiny models are not left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDSCALE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +90,23 @@ def reference(folder: Path, pooling: str, limit: int = 128, padding_side: str = 
     return SentenceTransformer(modules=modules, device="cpu")
 
 
-@pytest.mark.parametrize(("family", "pooling", "prompt"), CASES)
-def test_vectors_equal_those_of_sentence_transformers(built: Built, family: str, pooling: str, prompt: str) -> None:
+@pytest.mark.parametrize(CASE, CASES)
+def test_vectors_equal_those_of_sentence_transformers(
+    built: Built, family: str, pooling: str, prompt: str, runtime: str
+) -> None:
     folder = built(family)
     expected = reference(folder, pooling).encode(TEXTS, prompt=prompt, batch_size=5, show_progress_bar=False)
-    found = matrix(encoder(folder, pooling), [prompt + text for text in TEXTS])
+    found = matrix(encoder(folder, pooling, runtime=runtime), [prompt + text for text in TEXTS])
     assert np.abs(found - expected).max() <= 1e-5
     assert (found @ found.T).min() < 0.99  # the texts are told apart
 
 
-@pytest.mark.parametrize(("family", "pooling", "prompt"), CASES)
+@pytest.mark.parametrize(CASE, CASES)
 @pytest.mark.parametrize("budget", [1, 100, 100_000])
 def test_a_vector_does_not_depend_on_its_batch(
-    built: Built, family: str, pooling: str, prompt: str, budget: int
+    built: Built, family: str, pooling: str, prompt: str, runtime: str, budget: int
 ) -> None:
-    loaded = encoder(built(family), pooling, budget=budget)
+    loaded = encoder(built(family), pooling, budget=budget, runtime=runtime)
     rows = [prompt + text for text in TEXTS]
     alone = np.concatenate([matrix(loaded, [row]) for row in rows])
     order = np.random.default_rng(3).permutation(len(rows))
@@ -124,11 +140,12 @@ def test_the_last_token_is_the_end_of_text_even_when_cut(built: Built, family: s
     assert np.abs(matrix(loaded, TEXTS, Truncation.END) - expected).max() <= 1e-5
 
 
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_xlm_roberta_takes_8192_tokens(built: Built, pooling: str) -> None:
+def test_xlm_roberta_takes_8192_tokens(built: Built, pooling: str, runtime: str) -> None:
     """Its positions are offset by the padding token's id: the last ones are only there if that is respected."""
     folder, long = built("xlm-roberta"), "the red house " * 2800
-    loaded = encoder(folder, pooling, limit=8192)
+    loaded = encoder(folder, pooling, limit=8192, runtime=runtime)
     assert loaded.token_counts([long]) == [8402]
     expected = reference(folder, pooling, limit=8192).encode([long, "one"], show_progress_bar=False)
     assert np.abs(matrix(loaded, [long, "one"], Truncation.END) - expected).max() <= 1e-5

@@ -16,7 +16,7 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = best_device() if settings.device == "auto" else settings.device
-    budget = settings.token_budget or (1024 if device == "cpu" else 16384)
+    budget = settings.token_budget or (None if device == "cpu" else 16384)
     local = {name: model for name, model in catalog.models.items() if isinstance(model, LocalModel)}
     unknown = [name for name in settings.models if name not in local]
     if unknown:

@@ -1,4 +1,4 @@
-"""Computes vectors with torch: batches by length, encode, pool, normalise."""
+"""From texts to vectors: token windows, batches by length, one network, normalised."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
+from embedscale.embedder.calibration import fastest_budget
 from embedscale.embedder.dense import Dense
-from embedscale.embedder.loading import load_network
-from embedscale.embedder.pooling import POOLINGS
+from embedscale.embedder.probe import padded
 from embedscale.embedder.profile import resolve
+from embedscale.embedder.runtimes import open_network
 from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
 from embedscale.embedding.catalog import LocalModel
 from embedscale.embedding.vectors import l2_normalized
@@ -38,18 +38,16 @@ class SplitTexts:
 class Encoder:
     """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
 
-    def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int) -> None:
+    def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int | None) -> None:
+        """Load the model. Without a token budget the fastest one is measured. Raises WeightsError."""
         self.profile = resolve(model, folder)
-        self._network = load_network(folder, model, device)
-        self._dense = [Dense(folder, spec) for spec in self.profile.dense]
         self._tokenizer = Tokenizer(folder)
-        self._device = device
-        self._token_budget = token_budget
-        self._pool = POOLINGS[self.profile.pooling]
-        self._hidden = int(self._network.config.hidden_size)
-        self.dimensions = self._dense[-1].dimensions if self._dense else self._hidden
-        self.parameters = int(self._network.num_parameters())
-        self.memory_bytes = int(self._network.get_memory_footprint())
+        self._network = open_network(folder, model, self.profile, self._tokenizer, device)
+        self._dense = [Dense(folder, spec) for spec in self.profile.dense]
+        self.dimensions = self._dense[-1].dimensions if self._dense else self._network.hidden_size
+        self.parameters = self._network.parameters
+        self.memory_bytes = self._network.memory_bytes
+        self.token_budget = token_budget or fastest_budget(self.forward, self._tokenizer, self.profile.max_tokens)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""
@@ -72,10 +70,13 @@ class Encoder:
             truncated=[self._is_cut(text, truncation) for text in tokenized],
         )
 
+    def facts(self) -> dict[str, object]:
+        """What goes into the fingerprint of how the vectors are computed, as JSON."""
+        return {**self.profile.facts(), **self._network.facts}
+
     def forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
         """Pooled vectors of the windows as one padded batch, float32 (n, hidden size), row i for window i."""
-        vectors: Matrix = self._forward(windows).float().cpu().numpy()
-        return vectors
+        return self._network.pooled(*padded(windows, self._tokenizer.pad_id))
 
     def join(self, split: SplitTexts, pooled: Matrix) -> list[Embedding]:
         """Embeddings of the texts, from the vectors of their windows: means weighted by tokens, normalised."""
@@ -101,22 +102,10 @@ class Encoder:
         return truncation is Truncation.END and text.token_count > self.profile.max_tokens
 
     def _pooled(self, sequences: Sequence[Sequence[int]]) -> Matrix:
-        pooled = np.empty((len(sequences), self._hidden), np.float32)
-        for rows in length_batches([len(ids) for ids in sequences], self._token_budget):
+        pooled = np.empty((len(sequences), self._network.hidden_size), np.float32)
+        for rows in length_batches([len(ids) for ids in sequences], self.token_budget):
             pooled[rows] = self.forward([sequences[row] for row in rows])
         return pooled
-
-    @torch.inference_mode()
-    def _forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        width = max(map(len, sequences))
-        ids = torch.full((len(sequences), width), self._tokenizer.pad_id, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence)
-            mask[row, : len(sequence)] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state
-        return self._pool(hidden, mask)
 
 
 def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:

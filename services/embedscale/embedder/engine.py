@@ -32,18 +32,21 @@ log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
+_FIRST_BUDGET = 1024
+"""Padded tokens a batch until the loaded model has told."""
+
 
 class TorchEngine:
     """One local model, with a thread that tokenises and, in its scheduler, one that computes."""
 
     def __init__(
-        self, name: str, model: LocalModel, *, device: str, token_budget: int, policy: QueuePolicy | None = None
+        self, name: str, model: LocalModel, *, device: str, token_budget: int | None, policy: QueuePolicy | None = None
     ) -> None:
         self._model = model
         self._device = device
         self._token_budget = token_budget
         self._policy = policy or QueuePolicy()
-        self._scheduler = Scheduler(name, self._forward, token_budget, self._policy)
+        self._scheduler = Scheduler(name, self._forward, token_budget or _FIRST_BUDGET, self._policy)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-tokenize")
         self._arriving_tokens = 0
         self._info = _described(name, model)
@@ -71,6 +74,7 @@ class TorchEngine:
             reason = str(error) if isinstance(error, WeightsError | ImportError) else type(error).__name__
             self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
             return
+        self._scheduler.set_token_budget(self._encoder.token_budget)
         profile = self._encoder.profile
         self._prompts = profile.prompts
         self._info = replace(
@@ -129,7 +133,7 @@ class TorchEngine:
         encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget)
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
-        self._space = {"engine": "torch", "files": digests, **encoder.profile.facts(), **settings}
+        self._space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:

@@ -18,12 +18,15 @@ _BUILDING = threading.Lock()
 _QUANTIZERS = ("bitsandbytes", "accelerate")
 
 
-def load_network(folder: Path, model: LocalModel, device: str) -> Any:
-    """Network of the folder on the device, ready to infer. Raises WeightsError for what the catalog does not allow."""
+def load_network(folder: Path, model: LocalModel, device: str, attention: str = "") -> Any:
+    """Network of the folder on the device, ready to infer, with an implementation of attention if one is named.
+
+    Raises WeightsError for what the catalog does not allow.
+    """
     config = _config(folder, model)
     config.use_cache = False  # of decoders, whose cache nobody reads here
     dtype = getattr(torch, model.dtype)
-    options = _code_options(model)
+    options = _code_options(model) | ({"attn_implementation": attention} if attention else {})
     if model.quantization != "none":
         options |= {"quantization_config": _quantizer(model), "device_map": {"": device}}
     with _BUILDING:

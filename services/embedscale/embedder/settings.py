@@ -15,9 +15,9 @@ class EmbedderSettings(EmbeddingServerSettings):
     device: str = Field(default="auto", pattern="^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     """Where models run: "cpu", "cuda", "mps", or "auto" for the best there is."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads that torch computes with; all cores by default."""
+    """Threads that models are computed with; all cores by default."""
     token_budget: int | None = Field(default=None, ge=1)
-    """Padded tokens in one batch; 1024 on a CPU, where small batches stay in its caches, and 16384 elsewhere."""
+    """Padded tokens in one batch; by default what is fastest when the model is loaded on a CPU, and 16384 elsewhere."""
     interactive_texts: int = Field(default=8, ge=0)
     """Requests of at most so many texts, windows of long texts counted, go before larger ones."""
     aging_seconds: float = Field(default=0.5, ge=0)

@@ -25,6 +25,11 @@ class Tokenizer:
         self._prefix, self._suffix = self._special_tokens()
         self.special_count = len(self._prefix) + len(self._suffix)
 
+    @property
+    def ordinary_ids(self) -> list[int]:
+        """Ids of the tokens that texts are made of, special ones left out."""
+        return sorted(set(range(len(self._tokenizer))) - set(self._tokenizer.all_special_ids))
+
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Token ids of each text."""
         return [TokenizedText(ids, len(ids) + self.special_count) for ids in self._ids(list(texts), special=False)]

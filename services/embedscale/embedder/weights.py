@@ -78,7 +78,7 @@ def file_digests(folder: Path, model: LocalModel) -> dict[str, str]:
     """
     patterns = (*_RELEVANT, "*.py") if model.trust_remote_code else _RELEVANT
     files = sorted(path for path in folder.rglob("*") if path.is_file() and _matches(path, patterns))
-    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
     if not any(name.endswith(".safetensors") for name in digests):
         raise WeightsError(f"there are no safetensors weights in {folder}, and no other format is loaded")
     for name, digest in model.sha256.items():
@@ -95,6 +95,7 @@ def _matches(path: Path, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

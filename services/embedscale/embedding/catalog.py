@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 Pooling = Literal["mean", "cls", "last_token"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["none", "int8", "nf4"]
+Runtime = Literal["auto", "torch", "onnxruntime"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -99,11 +100,13 @@ class LocalModel(Model):
     dtype: Dtype = "float32"
     """Number format of the weights, and of those that quantization leaves alone."""
     quantization: Quantization = "none"
-    """Number format of the big matrices: none (`dtype`), or int8 or nf4 with bitsandbytes."""
+    """Number format of the big matrices: none (`dtype`), int8 (by onnxruntime, or with torch by bitsandbytes), nf4."""
     compute_dtype: Dtype = "float32"
     """Number format in which matrices quantized to nf4 are multiplied."""
     double_quantization: bool = False
     """Whether the scales of nf4 are quantized too."""
+    runtime: Runtime = "auto"
+    """What computes it: torch, onnxruntime (on the CPU), or auto for the faster one that proves to be right."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model may run; only where it is pinned."""
     code_revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
@@ -123,6 +126,13 @@ class LocalModel(Model):
     def _quantizes_as_it_says(self) -> "LocalModel":
         if self.quantization != "nf4" and (self.double_quantization or self.compute_dtype != "float32"):
             raise ValueError("compute_dtype and double_quantization are for quantization nf4 only")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_where_it_can(self) -> "LocalModel":
+        plain = self.dtype == "float32" and self.quantization != "nf4" and not self.trust_remote_code
+        if self.runtime == "onnxruntime" and not plain:
+            raise ValueError("runtime onnxruntime is for dtype float32, quantization none or int8, and no remote code")
         return self
 
 

@@ -31,6 +31,26 @@ MODEL_LOADS = Counter(
     "embedscale_model_loads_total", "Loads of local models, by outcome: ready or failed.", ["model", "outcome"]
 )
 MODEL_UNLOADS = Counter("embedscale_model_unloads_total", "Local models that left memory to make room.", ["model"])
+BATCHES = Counter("embedscale_batches_total", "Batches computed, by model.", ["model"])
+BATCH_TOKENS = Histogram(
+    "embedscale_batch_tokens",
+    "Tokens in a batch, without padding.",
+    ["model"],
+    buckets=(16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+)
+PADDED_TOKENS = Counter(
+    "embedscale_padded_tokens_total",
+    "Tokens of batches with their padding: 1 - batch_tokens_sum / padded_tokens is the share of padding.",
+    ["model"],
+)
+TOKEN_BUDGET = Gauge("embedscale_token_budget", "Most padded tokens in a batch, as set or as measured.", ["model"])
+QUEUE_SECONDS = Histogram(
+    "embedscale_queue_seconds",
+    "Time that a text waits for its batch, in seconds, by priority: interactive or bulk.",
+    ["model", "priority"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+QUEUED_TOKENS = Gauge("embedscale_queued_tokens", "Tokens that wait or are being computed, by model.", ["model"])
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
 
 

@@ -1,0 +1,27 @@
+"""What computes pooled vectors from token ids, whatever library does it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedscale.core.embedding import Matrix
+
+Ids = NDArray[np.int64]
+
+
+class Network(Protocol):
+    """A loaded model with its pooling. One thread at a time may compute."""
+
+    hidden_size: int
+    """Length of a pooled vector."""
+    parameters: int
+    """Number of weights."""
+    memory_bytes: int
+    """Bytes of the weights in memory."""
+    facts: Mapping[str, object]
+    """What vectors depend on besides the catalog's fields, as JSON: the runtime, and how it rounds."""
+
+    def pooled(self, ids: Ids, mask: Ids) -> Matrix:
+        """Pooled vectors, float32 (n, hidden size), of token ids (n, t) where the mask (n, t) is 1."""

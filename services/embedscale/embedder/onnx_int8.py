@@ -1,0 +1,2 @@
+def quantize(graph, batches):
+    raise NotImplementedError

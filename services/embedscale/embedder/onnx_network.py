@@ -1,0 +1,30 @@
+"""A network that onnxruntime computes on the CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from embedscale.core.embedding import Matrix
+from embedscale.embedder.network import Ids
+
+
+class OnnxNetwork:
+    """See `Network`. The graph takes ids and mask, and gives pooled vectors."""
+
+    def __init__(self, graph: Path, hidden_size: int, parameters: int, facts: Mapping[str, object]) -> None:
+        """Load the graph, to compute on as many threads as torch would."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.hidden_size = hidden_size
+        self.parameters = parameters
+        self.memory_bytes = graph.stat().st_size
+        self.facts = facts
+
+    def pooled(self, ids: Ids, mask: Ids) -> Matrix:
+        """See `Network`."""
+        vectors: Matrix = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        return vectors
