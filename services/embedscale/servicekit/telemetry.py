@@ -25,6 +25,19 @@ COALESCED_TEXTS = Counter(
     ["where"],
 )
 TOKENS = Counter("embedscale_tokens_total", "Tokens computed or charged, by model.", ["model"])
+UPSTREAM_CALLS = Counter(
+    "embedscale_upstream_calls_total",
+    "Calls to upstreams, by upstream and outcome: ok or the name of an error.",
+    ["upstream", "outcome"],
+)
+UPSTREAM_TOKENS = Counter(
+    "embedscale_upstream_tokens_total",
+    "Tokens charged by upstreams, by model, whether anybody still waited for them or not.",
+    ["model"],
+)
+UPSTREAM_DOLLARS = Counter(
+    "embedscale_upstream_dollars_total", "US dollars spent at upstreams, by model, at the catalog's price.", ["model"]
+)
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
 
 
