@@ -100,7 +100,10 @@ class TorchEngine:
         return PreparedText(prompt + text)
 
     async def embed(
-        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None  # noqa: ARG002
+        self,
+        texts: Sequence[PreparedText],
+        truncation: Truncation,
+        deadline: float | None = None,  # noqa: ARG002
     ) -> EngineBatch:
         """See `Engine`. Texts of all callers wait in one queue; what is not awaited any more is not computed."""
         with self._arriving(texts, truncation):
