@@ -102,6 +102,14 @@ async def test_rows_are_right_in_every_form_that_an_upstream_may_answer_in(
         ("http429", "RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED", 2),
         ("http500", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("http503", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        *(
+            (fault, "FAILED_PRECONDITION", "UPSTREAM_CHANGED", 1)
+            for fault in ("invalid json", "other model", "float16", "long")
+        ),
+        ("http408", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("http409", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("half", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("slow", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("reset", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("hang", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
     ],

@@ -121,7 +121,7 @@ class UpstreamEngine:
         Without a tokenizer a text that is too long is refused by the upstream, or cut by it.
         """
         started = time.monotonic()
-        sized = await asyncio.to_thread(self._sized, texts, truncation)
+        sized = await self._sized(texts, truncation)
         order = Order(len(texts), deadline if deadline is not None else started + self._patience_seconds)
         self._refuse_late(order, started)
         for name, queued in _by_name(texts, sized, order).items():
@@ -139,18 +139,12 @@ class UpstreamEngine:
             raise InvalidField(f"{self._info.name!r} is remote, and its tokenizer is not on this server", field="model")
         return await asyncio.to_thread(self._tokenizer.count, [text.prompted for text in texts])
 
-    def _sized(self, texts: Sequence[PreparedText], truncation: Truncation) -> list[_Sized]:
+    async def _sized(self, texts: Sequence[PreparedText], truncation: Truncation) -> list[_Sized]:
         prompted = [text.prompted for text in texts]
         if not self._tokenizer:
             return [_Sized(text, estimated(text)) for text in prompted]
-        limit = self._model.max_tokens
-        sized = [_Sized(text, count) for text, count in zip(prompted, self._tokenizer.count(prompted), strict=True)]
-        for position, text in enumerate(sized if limit else ()):
-            if text.tokens > limit:
-                if truncation is Truncation.ERROR:
-                    raise InputTooLong(position, text.tokens, limit)
-                sized[position] = _Sized(self._tokenizer.cut(text.text, limit), text.tokens, truncated=True)
-        return sized
+        counts = await asyncio.to_thread(self._tokenizer.count, prompted)
+        return await asyncio.to_thread(_cut, prompted, counts, self._tokenizer, self._model.max_tokens, truncation)
 
     def _refuse_late(self, order: Order, now: float) -> None:
         opens_at = self._calls.limiter.opens_at
@@ -164,6 +158,19 @@ class UpstreamEngine:
 
 
 _SPACE_FIELDS = ("upstream", "upstream_model", "dimensions", "max_tokens", "normalize", "prompts", "revision")
+
+
+def _cut(
+    texts: Sequence[str], counts: Sequence[int], tokenizer: Tokenizer, limit: int, truncation: Truncation
+) -> list[_Sized]:
+    """Texts of at most `limit` tokens, 0 for no limit. Raises InputTooLong under ERROR."""
+    sized = [_Sized(text, count) for text, count in zip(texts, counts, strict=True)]
+    for position, count in enumerate(counts if limit else ()):
+        if count > limit:
+            if truncation is Truncation.ERROR:
+                raise InputTooLong(position, count, limit)
+            sized[position] = _Sized(tokenizer.cut(texts[position], limit), count, truncated=True)
+    return sized
 
 
 def upstream_names(model: RemoteModel) -> list[str]:

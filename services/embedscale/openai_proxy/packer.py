@@ -1,6 +1,7 @@
 """Merges the texts of many callers into calls, and splits what is too much for one."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -8,6 +9,9 @@ from embedscale.embedding.catalog import UpstreamEntry
 from embedscale.openai_proxy.orders import QueuedText
 
 _TICK_SECONDS = 0.001
+_BUSY_TICK_SECONDS = 0.0025
+_BUSY_TICK = 0.05
+"""What a tick that took longer than that counts for."""
 
 Send = Callable[[Sequence[QueuedText]], Awaitable[None]]
 
@@ -17,7 +21,8 @@ class Packer:
 
     A call leaves as soon as it is full, or when its first text has waited for the window, and a slot is free. With a
     window of 0 a text waits for nothing but a slot; those that wait for one leave together. The window is counted in
-    ticks of the event loop: texts that have arrived and that a busy loop has not come to are waited for.
+    ticks of the event loop, and while the loop is busy it hardly passes: texts that have arrived, and that the loop has
+    not come to, are waited for.
     """
 
     def __init__(self, send: Send, slots: asyncio.Semaphore, limits: UpstreamEntry, window_seconds: float) -> None:
@@ -25,15 +30,15 @@ class Packer:
         self._slots = slots
         self._limits = limits
         self._window = round(window_seconds / _TICK_SECONDS)
-        self._tick = 0
-        self._queue: deque[tuple[int, QueuedText]] = deque()
+        self._ticks = 0.0
+        self._queue: deque[tuple[float, QueuedText]] = deque()
         self._queued_tokens = 0
         self._dispatcher: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     def add(self, texts: Sequence[QueuedText]) -> None:
         """Queue texts; their orders hear what becomes of them."""
-        self._queue.extend((self._tick, text) for text in texts)
+        self._queue.extend((self._ticks, text) for text in texts)
         self._queued_tokens += sum(text.tokens for text in texts)
         if not self._dispatcher or self._dispatcher.done():
             self._dispatcher = asyncio.create_task(self._dispatch())
@@ -55,9 +60,11 @@ class Packer:
                 self._slots.release()
 
     async def _window_over(self) -> None:
-        while not self._full() and self._tick - self._queue[0][0] < self._window:
+        while not self._full() and self._ticks - self._queue[0][0] < self._window:
+            started = time.monotonic()
             await asyncio.sleep(_TICK_SECONDS)
-            self._tick += 1
+            busy = time.monotonic() - started > _BUSY_TICK_SECONDS
+            self._ticks += _BUSY_TICK if busy else 1
 
     def _full(self) -> bool:
         limits = self._limits
