@@ -36,8 +36,16 @@ def upstream() -> Iterator[FaultyUpstream]:
         yield server
 
 
-async def proxied(stack: AsyncExitStack, upstream: FaultyUpstream, limits: dict, **options: object) -> str:
-    catalog = Catalog.model_validate({"models": {"remote": MODEL}, "upstreams": {"fake": limits}})
+async def proxied(
+    stack: AsyncExitStack,
+    upstream: FaultyUpstream,
+    limits: dict,
+    price_per_million_tokens: float = 0,
+    **options: object,
+) -> str:
+    """Address of a proxy in front of the fake, which has been asked nothing since the proxy was ready."""
+    model = MODEL | {"price_per_million_tokens": price_per_million_tokens}
+    catalog = Catalog.model_validate({"models": {"remote": model}, "upstreams": {"fake": limits}})
     given = {"upstream_timeout_seconds": 20, "cache_memory_bytes": 0, "drain_seconds": 0, "max_queued_inputs": 10**6}
     settings = ProxySettings(upstreams={"fake": upstream.url}, **given | options)
     address = await served(stack, bootstrap.build(settings, catalog), settings)

@@ -135,7 +135,10 @@ def _answer(request: dict[str, Any], fault: str) -> Any:
     changed = {
         "invalid json": b'{"object": "list", "data": [',
         "other model": {**answer, "model": "another-model"},
-        "float16": {**answer, "data": [{**row, "embedding": _half(text)} for row, text in zip(rows, request["input"], strict=True)]},
+        "float16": {
+            **answer,
+            "data": [{**row, "embedding": _half(text)} for row, text in zip(rows, request["input"], strict=True)],
+        },
         "long": {**answer, "data": [{**row, "embedding": _written(2 * vector("x"), request)} for row in rows]},
         "html": b"<html>login</html>",
         "null": None,
