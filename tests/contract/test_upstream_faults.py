@@ -97,11 +97,19 @@ async def test_rows_are_right_in_every_form_that_an_upstream_may_answer_in(
         ("nan", "INTERNAL", "NON_FINITE_EMBEDDING", 1),
         ("http401", "FAILED_PRECONDITION", "UPSTREAM_REFUSED_KEY", 1),
         ("http403", "FAILED_PRECONDITION", "UPSTREAM_REFUSED_KEY", 1),
-        ("http400", "INVALID_ARGUMENT", "UPSTREAM_REJECTED", 1),
+        ("http400", "INVALID_ARGUMENT", "UPSTREAM_REJECTED", 3),
         ("http404", "INVALID_ARGUMENT", "UPSTREAM_REJECTED", 1),
         ("http429", "RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED", 2),
         ("http500", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("http503", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        *(
+            (fault, "FAILED_PRECONDITION", "UPSTREAM_CHANGED", 1)
+            for fault in ("invalid json", "other model", "float16", "long")
+        ),
+        ("http408", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("http409", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("half", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
+        ("slow", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("reset", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("hang", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
     ],

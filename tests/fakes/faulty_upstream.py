@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,16 +22,28 @@ def vector(text: str) -> np.ndarray:
 
 
 class FaultyUpstream(ThreadingHTTPServer):
-    """Answers well until `fault` names something else; counts calls and keeps the last one."""
+    """Answers well until `fault`, or the next of `faults`, names something else; keeps what it was asked.
+
+    A call that has one of `refused_texts` is refused with 400, and one of more than `most_texts` with 413.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.fault = ""
-        self.calls = 0
+        self.faults: list[str] = []
+        self.refused_texts: set[str] = set()
+        self.most_texts = 10**6
+        self.seconds = 0.0
+        self.answer_headers: dict[str, str] = {}
+        self.asked: list[list[str]] = []
         self.headers: dict[str, str] = {}
-        self.texts: list[str] = []
+        self.path = ""
+
+    @property
+    def calls(self) -> int:
+        return len(self.asked)
 
     def handle_error(self, *arguments: object) -> None:
         """A caller that has left is no news."""
@@ -59,24 +72,50 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.calls += 1
-        self.server.headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.texts = request["input"]
-        fault = self.server.fault
+        server = self.server
+        server.asked.append(request["input"])
+        server.headers = {name.lower(): value for name, value in self.headers.items()}
+        server.path = self.path
+        fault = server.faults.pop(0) if server.faults else server.fault
+        time.sleep(server.seconds)
         if fault == "hang":
             time.sleep(3)
         if fault == "reset":
-            self.connection.close()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
             return
+        if server.refused_texts & set(request["input"]):
+            fault = "http400"
+        if len(request["input"]) > server.most_texts:
+            fault = "http413"
         if fault.startswith("http"):
             self._send(int(fault[4:7]), {"error": {"message": "secret of the upstream"}}, retry_after=fault[8:])
             return
+        if fault in ("half", "slow"):
+            self._dribble(json.dumps(_answer(request, "")).encode(), fault)
+            return
         self._send(200, _answer(request, fault))
+
+    def _dribble(self, content: bytes, fault: str) -> None:
+        """Send half of an answer and close, or byte after byte, slowly."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.close_connection = True
+        if fault == "half":
+            self.wfile.write(content[: len(content) // 2])
+            return
+        for byte in content[:30]:
+            self.wfile.write(bytes([byte]))
+            time.sleep(0.1)
 
     def _send(self, status: int, body: Any, retry_after: str = "") -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        kind = "text/html" if isinstance(body, bytes) else "application/json"
+        kind = "text/html" if content.startswith(b"<") else "application/json"
         self.send_response(status)
+        for name, value in self.server.answer_headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         if retry_after:
@@ -94,6 +133,13 @@ def _answer(request: dict[str, Any], fault: str) -> Any:
     answer = {"object": "list", "model": request["model"], "data": rows, "usage": usage}
     floats = [{**row, "embedding": vector(text).tolist()} for row, text in zip(rows, request["input"], strict=True)]
     changed = {
+        "invalid json": b'{"object": "list", "data": [',
+        "other model": {**answer, "model": "another-model"},
+        "float16": {
+            **answer,
+            "data": [{**row, "embedding": _half(text)} for row, text in zip(rows, request["input"], strict=True)],
+        },
+        "long": {**answer, "data": [{**row, "embedding": _written(2 * vector("x"), request)} for row in rows]},
         "html": b"<html>login</html>",
         "null": None,
         "string": "hello",
@@ -112,6 +158,10 @@ def _answer(request: dict[str, Any], fault: str) -> Any:
         "null usage": {**answer, "usage": {"prompt_tokens": None, "total_tokens": None}},
     }
     return changed.get(fault, answer)
+
+
+def _half(text: str) -> str:
+    return base64.b64encode(vector(text).astype("<f2").tobytes()).decode()
 
 
 def _written(numbers: np.ndarray, request: dict[str, Any]) -> Any:

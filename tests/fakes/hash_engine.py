@@ -51,7 +51,9 @@ class HashEngine:
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         return PreparedText(("query: " if input_type is InputType.QUERY else "") + text)
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+    async def embed(
+        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
+    ) -> EngineBatch:
         started = time.perf_counter()
         self.batches.append([text.prompted for text in texts])
         try:

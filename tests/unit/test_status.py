@@ -24,6 +24,7 @@ CONCRETE = {
     for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, errors.EmbedscaleError) and kind not in GROUPS
 }
+OF_AN_INPUT = (errors.InputTooLong, errors.InputRejected)
 # Said by servers themselves, not by an error of the domain.
 REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL", "DRAINING"}
 
@@ -31,6 +32,8 @@ REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL", "DRAINING"}
 def example(kind: type[errors.EmbedscaleError], field: str = "") -> errors.EmbedscaleError:
     if kind is errors.InputTooLong:
         return errors.InputTooLong(3, 700, 512)
+    if kind is errors.InputRejected:
+        return errors.InputRejected(3, {})
     if issubclass(kind, errors.Retryable):
         return kind("It went wrong.", retry_after=2.5, field=field)
     return kind("It went wrong.", field=field)
@@ -78,7 +81,7 @@ def test_the_client_raises_the_class_named_like_the_code(kind: type[errors.Embed
     assert type(caught).__name__ == code.name.title().replace("_", "")
     assert caught.message == str(caught) == example(kind).message
     assert caught.reason == short(reason)
-    assert caught.field == ("inputs[3].text" if kind is errors.InputTooLong else "spec.model")
+    assert caught.field == ("inputs[3].text" if kind in OF_AN_INPUT else "spec.model")
     assert caught.retry_after == (2.5 if issubclass(kind, errors.Retryable) else None)
 
 
@@ -104,7 +107,7 @@ def test_a_status_names_the_field_at_fault_where_there_is_one(kind: type[errors.
     error = example(kind, "spec.model")
     violation = BadRequest.FieldViolation(field=error.field, description=error.message)
     assert detail(to_status(error), BadRequest) == BadRequest(field_violations=[violation])
-    if kind is not errors.InputTooLong:
+    if kind not in OF_AN_INPUT:
         assert detail(to_status(example(kind)), BadRequest) is None
 
 
@@ -121,7 +124,7 @@ def test_a_status_says_when_to_come_back_where_that_may_help(kind: type[errors.E
 @all_errors
 def test_what_another_service_raised_is_raised_again(kind: type[errors.EmbedscaleError]) -> None:
     again = from_reason(short(TABLE[kind][1]), "It went wrong.", field="spec.model", retry_after=2.5)
-    assert type(again) is (errors.InvalidField if kind is errors.InputTooLong else kind)
+    assert type(again) is (kind.__base__ if kind in OF_AN_INPUT else kind)
     assert isinstance(again, errors.EmbedscaleError)
     assert (again.message, again.field) == ("It went wrong.", "spec.model")
     assert getattr(again, "retry_after", 2.5) == 2.5

@@ -32,6 +32,8 @@ class EmbedResult:
     inputs: Sequence[pb.InputFacts]
     fingerprint: str
     tokens_used: int
+    cost: float
+    """US dollars."""
 
     @property
     def cache_hits(self) -> int:
@@ -156,4 +158,5 @@ def _joined(responses: Sequence[pb.EmbedResponse], dimensions: int, fingerprint:
         inputs=[facts for response in responses for facts in response.inputs],
         fingerprint=responses[0].fingerprint if responses else fingerprint,
         tokens_used=sum(response.tokens_used for response in responses),
+        cost=sum(response.cost for response in responses),
     )

@@ -125,7 +125,7 @@ class InputFacts:
 
 @dataclass(frozen=True, slots=True)
 class EmbedOutcome:
-    """The answer to an `EmbedCommand`: `rows` is the encoded matrix, row i for text i."""
+    """The answer to an `EmbedCommand`: `rows` is the encoded matrix, row i for text i; `cost` is in US dollars."""
 
     rows: bytes
     dimensions: int
@@ -133,17 +133,19 @@ class EmbedOutcome:
     facts: Sequence[InputFacts]
     fingerprint: str
     tokens_used: int
+    cost: float
     queue_seconds: float
     compute_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTexts:
-    """Vectors that a service returned, row i for text i, and what they cost."""
+    """Vectors that a service returned, row i for text i, and what they cost in tokens and in US dollars."""
 
     vectors: Matrix
     fingerprint: str
     tokens_used: int
+    cost: float
     cache_hits: int
     truncated: int
 

@@ -4,13 +4,20 @@ EmbedscaleError
 ├── NotFound: ModelNotFound, EvaluationNotFound, DatasetNotFound
 ├── InvalidField: InputTooLong
 ├── DatasetInvalid, DatasetForbidden
-├── Retryable: Overloaded, UpstreamRateLimited
-├── UpstreamUnavailable, UpstreamRefusedKey, UpstreamChanged, UpstreamRejected
+├── Retryable: Overloaded, UpstreamRateLimited, SpendingLimitReached
+├── UpstreamUnavailable, UpstreamRefusedKey, UpstreamChanged
+├── UpstreamRejected: InputRejected
 ├── ModelStarting, ModelFailed
 ├── DeadlineExceeded
 ├── NonFiniteEmbedding
 └── EvaluationNotFinished, NotComparable
 """
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedscale.core.embedding import Embedding
 
 
 class EmbedscaleError(Exception):
@@ -83,6 +90,10 @@ class UpstreamRateLimited(Retryable):
     """The upstream limits the rate and retries did not help."""
 
 
+class SpendingLimitReached(Retryable):
+    """What may be spent at the upstream on one day is spent; `retry_after` is the time to the next day (UTC)."""
+
+
 class UpstreamUnavailable(EmbedscaleError):
     """The upstream did not answer after retries."""
 
@@ -97,6 +108,21 @@ class UpstreamChanged(EmbedscaleError):
 
 class UpstreamRejected(EmbedscaleError):
     """The upstream refused the request as it stands."""
+
+
+class InputRejected(UpstreamRejected):
+    """The upstream refused text `position` of the request and took others.
+
+    `computed` holds the vectors of those, by their position, and `tokens_used` what they were charged at.
+    """
+
+    def __init__(self, position: int, computed: "Mapping[int, Embedding]", tokens_used: int = 0) -> None:
+        super().__init__(f"the upstream refused inputs[{position}].text", field=f"inputs[{position}].text")
+        self.position, self.computed, self.tokens_used = position, computed, tokens_used
+
+    def at(self, position: int) -> "InputRejected":
+        """Return the same error for another place in the request."""
+        return InputRejected(position, self.computed, self.tokens_used)
 
 
 class ModelStarting(EmbedscaleError):

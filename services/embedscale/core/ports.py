@@ -48,8 +48,13 @@ class Engine(Protocol):
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """Apply the prompt."""
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
-        """Return the full vectors; raises InputTooLong with the position in `texts` under ERROR."""
+    async def embed(
+        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
+    ) -> EngineBatch:
+        """Return the full vectors; what would come after the deadline, in time.monotonic's seconds, is worth nothing.
+
+        Raises InputTooLong, under ERROR, or InputRejected, each with the position in `texts`.
+        """
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
         """Tokens of each text before truncation, special tokens included."""
@@ -93,9 +98,6 @@ class ComputeLeases(Protocol):
 
 class TextEmbedder(Protocol):
     """What the evaluator needs of embedding services."""
-
-    async def price(self, model: str) -> float:
-        """US dollars for a million tokens; raises ModelNotFound where no endpoint lists the model."""
 
     async def embed(self, spec: EvaluationSpec, texts: Sequence[str], input_type: InputType) -> EmbeddedTexts:
         """Vectors of texts with the model, dimensions and truncation that are evaluated."""

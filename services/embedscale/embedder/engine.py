@@ -116,7 +116,12 @@ class TorchEngine:
         prompt = self._prompts.query if input_type is InputType.QUERY else self._prompts.document
         return PreparedText(prompt + text)
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+    async def embed(
+        self,
+        texts: Sequence[PreparedText],
+        truncation: Truncation,
+        deadline: float | None = None,  # noqa: ARG002
+    ) -> EngineBatch:
         """See `Engine`. Texts of all callers wait in one queue; what is not awaited any more is not computed."""
         with self._arriving(texts, truncation):
             split = await self._on_thread(lambda: self._encoder.split([text.prompted for text in texts], truncation))

@@ -149,6 +149,8 @@ class RemoteModel(Model):
     """Length of its vectors; any other answer is refused."""
     max_tokens: int = Field(ge=0)
     """Tokens the model takes, prompt and special tokens included; 0 for no limit."""
+    tokenizer: str = ""
+    """Name of its tiktoken encoding, such as cl100k_base, for counting and cutting here; empty if it has none."""
     normalize: bool = True
     """Whether vectors have length 1."""
     prompts: Prompts = Prompts()
@@ -159,39 +161,64 @@ class RemoteModel(Model):
     """US dollars."""
 
 
+class UpstreamEntry(_Entry):
+    """How an upstream is to be called. Its base URL is a setting, and its key is read from the environment."""
+
+    azure_api_version: str = ""
+    """Version of Azure OpenAI's API, such as 2024-10-21; empty for every other upstream."""
+    inputs_per_call: int = Field(default=64, ge=1)
+    """Texts that it takes in one call."""
+    tokens_per_call: int = Field(default=8192, ge=1)
+    """Tokens that it takes in one call; a text that has more goes alone."""
+    concurrent_calls: int = Field(default=4, ge=1)
+    """Calls that a proxy has in flight at most."""
+    requests_per_minute: int = Field(default=0, ge=0)
+    """Calls in any minute, of all proxies that share a Redis and all models together; 0 for no limit."""
+    tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens in any minute, of all proxies that share a Redis and all models together; 0 for no limit."""
+    dollars_per_day: float | None = Field(default=None, ge=0)
+    """US dollars that may be spent on a day (UTC), by all proxies that share a Redis; no limit without it."""
+
+
 CatalogEntry = Annotated[LocalModel | RemoteModel, Field(discriminator="engine")]
 
 
 class Catalog(_Entry):
-    """All models by name."""
+    """All models and upstreams by name."""
 
     models: Mapping[str, CatalogEntry]
     """Name to model."""
+    upstreams: Mapping[str, UpstreamEntry] = {}
+    """Name to upstream; one that is not listed has the defaults."""
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:
     """Read the shipped catalog and lay `extra` over it. Raises CatalogError with all faults."""
     shipped = resources.files("embedscale.embedding").joinpath("models.yaml").read_text("utf-8")
-    models = _models(shipped, "models.yaml")
+    models, upstreams = _sections(shipped, "models.yaml")
     if extra:
         try:
-            models |= _models(extra.read_text("utf-8"), str(extra))
+            more_models, more_upstreams = _sections(extra.read_text("utf-8"), str(extra))
         except OSError as error:
             raise CatalogError(f"{extra}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise CatalogError(f"{extra}: not UTF-8") from None
+        models, upstreams = models | more_models, upstreams | more_upstreams
     try:
-        return Catalog.model_validate({"models": models})
+        return Catalog.model_validate({"models": models, "upstreams": upstreams})
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise CatalogError("\n".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)) from None
 
 
-def _models(text: str, name: str) -> dict[str, object]:
+def _sections(text: str, name: str) -> tuple[dict[str, object], dict[str, object]]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise CatalogError(f"{name}: not YAML: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict):
-        raise CatalogError(f"{name}: must hold a mapping `models` of names to models")
-    return dict(content["models"])
+    sections = content if isinstance(content, dict) else {}
+    models, upstreams = sections.get("models", {}), sections.get("upstreams", {})
+    known = sections and not sections.keys() - {"models", "upstreams"}
+    if not known or not isinstance(models, dict) or not isinstance(upstreams, dict):
+        raise CatalogError(f"{name}: must hold a mapping `models` of names to models, or `upstreams`, or both")
+    return models, upstreams

@@ -82,6 +82,7 @@ def to_response(model: str, outcome: EmbedOutcome) -> pb.EmbedResponse:
         model=model,
         fingerprint=outcome.fingerprint,
         tokens_used=outcome.tokens_used,
+        cost=outcome.cost,
         queue_duration=to_duration(outcome.queue_seconds),
         compute_duration=to_duration(outcome.compute_seconds),
     )

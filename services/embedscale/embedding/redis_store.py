@@ -61,6 +61,10 @@ class RedisStore:
             pipeline.set(key, token, nx=True, px=milliseconds)
         return [answer is True or answer == b"OK" for answer in await pipeline.execute()]
 
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str]) -> object:
+        """Answer of a Lua script; in a cluster its keys must have one hash tag."""
+        return await self._client.eval(script, len(keys), *keys, *arguments)
+
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """Keys that match, in batches of about a thousand; a key may come twice."""
         batch: list[bytes] = []

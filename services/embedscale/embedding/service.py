@@ -19,6 +19,8 @@ from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.vectors import cut, encode
 
+_TOKENS_PER_PRICE = 1e6
+
 
 class EmbeddingService:
     """Answers requests for any hosted model through the cache."""
@@ -50,6 +52,7 @@ class EmbeddingService:
             ],
             fingerprint=engine.fingerprint(command.truncation),
             tokens_used=found.tokens_used,
+            cost=found.tokens_used * engine.info.price_per_million_tokens / _TOKENS_PER_PRICE,
             queue_seconds=max(waited, 0.0),
             compute_seconds=found.compute_seconds,
         )

@@ -15,13 +15,6 @@ class ClientTextEmbedder:
     def __init__(self, addresses: Sequence[str]) -> None:
         self._client = AsyncEmbeddingClient(addresses)
 
-    async def price(self, model: str) -> float:
-        """See `TextEmbedder`."""
-        try:
-            return (await self._client.model(model)).price_per_million_tokens
-        except ClientError as error:
-            raise _translated(error) from None
-
     async def embed(
         self, spec: EvaluationSpec, texts: Sequence[str], input_type: domain.InputType
     ) -> domain.EmbeddedTexts:
@@ -37,7 +30,7 @@ class ClientTextEmbedder:
         except ClientError as error:
             raise _translated(error) from None
         return domain.EmbeddedTexts(
-            result.vectors, result.fingerprint, result.tokens_used, result.cache_hits, result.truncated
+            result.vectors, result.fingerprint, result.tokens_used, result.cost, result.cache_hits, result.truncated
         )
 
     async def close(self) -> None:

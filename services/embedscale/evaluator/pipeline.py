@@ -17,7 +17,6 @@ from embedscale.evaluator.metrics import first_relevant, measure, order
 
 BLOCK = 16
 BLOCKS_AHEAD = 3
-_TOKENS_PER_PRICE = 1e6
 _RUNNING_ROUNDS = 200
 _RUNNING_SCORES = 50
 
@@ -38,7 +37,7 @@ class Pipeline:
         report(Progress(Stage.READ_DATASET))
         dataset = await self.datasets.load(spec.dataset)
         card = await asyncio.to_thread(lambda: dataset.card)
-        run = _Run(spec, dataset, card, self.embedder, report, await self.embedder.price(spec.model))
+        run = _Run(spec, dataset, card, self.embedder, report)
         index = await run.index_corpus(self.make_index)
         results = await run.score_queries(index)
         result = await asyncio.to_thread(run.result)
@@ -52,7 +51,6 @@ class _Run:
     card: DatasetCard
     embedder: TextEmbedder
     report: Report
-    price: float
     usage: Usage = field(default_factory=Usage)
     fingerprint: str = ""
     dimensions: int = 0
@@ -124,8 +122,7 @@ class _Run:
         if self.fingerprint not in ("", block.fingerprint):
             raise UpstreamChanged(f"model {self.spec.model!r} changed its vector space during the evaluation")
         self.fingerprint, self.dimensions = block.fingerprint, block.vectors.shape[1]
-        cost = block.tokens_used * self.price / _TOKENS_PER_PRICE
-        self.usage += Usage(block.tokens_used, len(block.vectors), block.cache_hits, block.truncated, cost)
+        self.usage += Usage(block.tokens_used, len(block.vectors), block.cache_hits, block.truncated, block.cost)
 
     def _begin(self, stage: Stage, total: int) -> None:
         self.progress = Progress(stage, total=total, usage=self.usage)

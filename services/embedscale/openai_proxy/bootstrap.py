@@ -1,16 +1,25 @@
 """Names the proxy's concrete classes."""
 
-import os
-import re
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
 
 from embedscale.embedding.bootstrap import build_application
-from embedscale.embedding.catalog import Catalog, CatalogError, RemoteModel
-from embedscale.openai_proxy.engine import UpstreamEngine
+from embedscale.embedding.catalog import Catalog, CatalogError, RemoteModel, UpstreamEntry
+from embedscale.embedding.redis_store import RedisStore
+from embedscale.embedding.redis_url import parse_redis_url
+from embedscale.openai_proxy.calls import Calls
+from embedscale.openai_proxy.engine import UpstreamEngine, upstream_names
+from embedscale.openai_proxy.keys import read_key
+from embedscale.openai_proxy.limiter import Limiter, SharedLimiter, buckets
+from embedscale.openai_proxy.packer import Packer
+from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.settings import ProxySettings
+from embedscale.openai_proxy.shared_state import SharedState
+from embedscale.openai_proxy.spending import Spending
+from embedscale.openai_proxy.tokens import load_tokenizer
 from embedscale.openai_proxy.upstream import Upstream
 from embedscale.servicekit.lifecycle import Application
-
-_NO_KEY = "none"
 
 
 def build(settings: ProxySettings, catalog: Catalog) -> Application:
@@ -22,21 +31,55 @@ def build(settings: ProxySettings, catalog: Catalog) -> Application:
         wanted = ", ".join(unknown) or "any model"
         upstreams = ", ".join(sorted({model.upstream for model in remote.values()}))
         raise CatalogError(f"no upstream is set for {wanted}: give --upstreams NAME=URL, NAME being one of {upstreams}")
-    engines = [_engine(name, reachable[name], settings) for name in settings.models or sorted(reachable)]
-    return build_application(engines, settings)
+    state = SharedState(RedisStore(parse_redis_url(settings.redis_url)) if settings.redis_url else None)
+    hosted = {name: reachable[name] for name in settings.models or sorted(reachable)}
+    access = {name: _access(name, settings, catalog, state) for name in {one.upstream for one in hosted.values()}}
+    engines = [_engine(name, model, access[model.upstream], settings) for name, model in hosted.items()]
+    application = build_application(engines, settings)
+
+    async def close() -> None:
+        await application.close()
+        await state.close()
+
+    return replace(application, close=close)
 
 
-def _engine(name: str, model: RemoteModel, settings: ProxySettings) -> UpstreamEngine:
+@dataclass(frozen=True)
+class _Access:
+    """What all models of an upstream share."""
+
+    entry: UpstreamEntry
+    upstream: Upstream
+    limiter: Limiter
+    spending: Spending
+    slots: asyncio.Semaphore
+
+
+def _access(name: str, settings: ProxySettings, catalog: Catalog, state: SharedState) -> _Access:
+    entry = catalog.upstreams.get(name, UpstreamEntry())
     upstream = Upstream(
-        model.upstream,
-        settings.upstreams[model.upstream],
-        os.environ.get(key_variable(model.upstream)) or _NO_KEY,
+        name,
+        settings.upstreams[name],
+        read_key(name),
         timeout_seconds=settings.upstream_timeout_seconds,
-        max_retries=settings.upstream_retries,
+        azure_api_version=entry.azure_api_version,
     )
-    return UpstreamEngine(name, model, upstream, concurrent_calls=settings.upstream_concurrent_calls)
+    return _Access(
+        entry,
+        upstream,
+        SharedLimiter(name, buckets(entry.requests_per_minute, entry.tokens_per_minute), state),
+        Spending(name, entry.dollars_per_day, state),
+        asyncio.Semaphore(entry.concurrent_calls),
+    )
 
 
-def key_variable(upstream: str) -> str:
-    """Environment variable that holds the key of an upstream."""
-    return "EMBEDSCALE_UPSTREAM_KEY_" + re.sub(r"\W", "_", upstream).upper()
+def _engine(name: str, model: RemoteModel, access: _Access, settings: ProxySettings) -> UpstreamEngine:
+    retries = Retries(settings.upstream_retries)
+    calls = Calls(name, model, access.upstream, access.limiter, access.spending, retries)
+    packers = {
+        upstream_model: Packer(
+            partial(calls.make, upstream_model), access.slots, access.entry, settings.upstream_packing_seconds
+        )
+        for upstream_model in upstream_names(model)
+    }
+    return UpstreamEngine(calls, packers, load_tokenizer(model.tokenizer), settings.upstream_patience_seconds)

@@ -1,10 +1,10 @@
-"""The engine port over an `Upstream`."""
+"""The engine port over an upstream: counts, queues, and puts together what comes back."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from embedscale.core.embedding import (
     Embedding,
@@ -15,27 +15,53 @@ from embedscale.core.embedding import (
     PreparedText,
     Truncation,
 )
-from embedscale.core.errors import EmbedscaleError, InvalidField, UpstreamRateLimited, UpstreamUnavailable
+from embedscale.core.errors import (
+    EmbedscaleError,
+    InputRejected,
+    InputTooLong,
+    InvalidField,
+    Retryable,
+    UpstreamUnavailable,
+)
 from embedscale.core.fingerprint import fingerprint
 from embedscale.embedding.catalog import PerInputType, RemoteModel
-from embedscale.openai_proxy.upstream import Upstream, UpstreamAnswer
+from embedscale.openai_proxy.calls import Calls, too_late
+from embedscale.openai_proxy.orders import Order, QueuedText
+from embedscale.openai_proxy.packer import Packer
+from embedscale.openai_proxy.tokens import Tokenizer, estimated
 
 log = logging.getLogger(__name__)
 
 _RECONNECT_SECONDS = 1.0
-_TEXTS_PER_CALL = 64
-_CHARACTERS_PER_CALL = 32_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """A text as it is sent, its tokens before it was cut, and whether it was."""
+
+    text: str
+    tokens: int
+    truncated: bool = False
 
 
 class UpstreamEngine:
-    """One remote model."""
+    """One remote model.
 
-    def __init__(self, name: str, model: RemoteModel, upstream: Upstream, *, concurrent_calls: int) -> None:
-        self._model = model
-        self._upstream = upstream
-        self._calls = asyncio.Semaphore(concurrent_calls)
-        self._space = fingerprint({"engine": "openai", **model.model_dump(mode="json", include=set(_SPACE_FIELDS))})
-        self._info = _described(name, model)
+    `packers` has one for each of the upstream's names for it. A caller without a deadline is given `patience_seconds`.
+    """
+
+    def __init__(
+        self, calls: Calls, packers: Mapping[str, Packer], tokenizer: Tokenizer | None, patience_seconds: float
+    ) -> None:
+        self._calls = calls
+        self._model = calls.model
+        self._packers = packers
+        self._tokenizer = tokenizer
+        self._patience_seconds = patience_seconds
+        self._space = fingerprint(
+            {"engine": "openai", **self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))}
+        )
+        self._info = _described(calls.name, self._model, counts=tokenizer is not None)
 
     @property
     def info(self) -> ModelInfo:
@@ -51,8 +77,8 @@ class UpstreamEngine:
         probe = self.prepare("ready", InputType.QUERY)
         while self._info.state is ModelState.LOADING:
             try:
-                await self._call([probe])
-            except (UpstreamUnavailable, UpstreamRateLimited) as error:
+                await self.embed([probe], Truncation.ERROR)
+            except (UpstreamUnavailable, Retryable) as error:
                 log.warning("model %s waits: %s", self._info.name, error)
                 self._info = replace(self._info, state_message=error.message)
                 await asyncio.sleep(_RECONNECT_SECONDS)
@@ -75,10 +101,12 @@ class UpstreamEngine:
 
     async def close(self) -> None:
         """See `Engine`."""
-        await self._upstream.close()
+        for packer in self._packers.values():
+            await packer.close()
+        await self._calls.upstream.close()
 
     def fingerprint(self, truncation: Truncation) -> str:  # noqa: ARG002
-        """See `Engine`: what happens to long texts is the upstream's own way, so there is one space."""
+        """See `Engine`: a long text is cut by its upstream, or here as its upstream would; there is one space."""
         return self._space
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
@@ -88,73 +116,90 @@ class UpstreamEngine:
         name = names if isinstance(names, str) else names.query if query else names.document
         return PreparedText((prompts.query if query else prompts.document) + text, variant=name)
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:  # noqa: ARG002
-        """See `Engine`. If one call fails, those that have not started are not made.
+    async def embed(
+        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
+    ) -> EngineBatch:
+        """See `Engine`. After the first error but InputRejected, what has not been sent is not sent.
 
-        Tokens cannot be counted here: a text that is too long is refused by the upstream, without its position.
+        Without a tokenizer a text that is too long is refused by the upstream, or cut by it.
         """
-        started = time.perf_counter()
-        calls = list(split(texts))
-        answers = await self._answers([[texts[row] for row in rows] for rows in calls])
-        embeddings: dict[int, Embedding] = {}
-        for rows, answer in zip(calls, answers, strict=True):
-            counted = answer.tokens if len(rows) == 1 else None
-            for row, vector in zip(rows, answer.vectors, strict=True):
-                embeddings[row] = Embedding(vector, counted, truncated=False)
-        tokens = sum(answer.tokens for answer in answers)
-        return EngineBatch([embeddings[row] for row in range(len(texts))], tokens, time.perf_counter() - started)
+        started = time.monotonic()
+        sized = await self._sized(texts, truncation)
+        order = Order(len(texts), deadline if deadline is not None else started + self._patience_seconds)
+        self._refuse_late(order, started)
+        for name, queued in _by_name(texts, sized, order).items():
+            self._packers[name].add(queued)
+        await order.done
+        computed = {position: self._embedding(order, position, sized[position]) for position in order.rows}
+        tokens = sum(row.tokens for row in order.rows.values())
+        if order.refused:
+            raise InputRejected(min(order.refused), computed, tokens)
+        return EngineBatch([computed[row] for row in range(len(texts))], tokens, time.monotonic() - started)
 
-    async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:  # noqa: ARG002
-        """See `Engine`; an upstream has no way to count without computing."""
-        raise InvalidField(f"{self._info.name!r} is remote, and its upstream does not count tokens", field="model")
+    async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
+        """See `Engine`. Raises InvalidField where the model's tokenizer is not here."""
+        if not self._tokenizer:
+            raise InvalidField(f"{self._info.name!r} is remote, and its tokenizer is not on this server", field="model")
+        return await asyncio.to_thread(self._tokenizer.count, [text.prompted for text in texts])
 
-    async def _answers(self, calls: Sequence[Sequence[PreparedText]]) -> list[UpstreamAnswer]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._call(texts)) for texts in calls]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
+    async def _sized(self, texts: Sequence[PreparedText], truncation: Truncation) -> list[_Sized]:
+        prompted = [text.prompted for text in texts]
+        if not self._tokenizer:
+            return [_Sized(text, estimated(text)) for text in prompted]
+        counts = await asyncio.to_thread(self._tokenizer.count, prompted)
+        return await asyncio.to_thread(_cut, prompted, counts, self._tokenizer, self._model.max_tokens, truncation)
 
-    async def _call(self, texts: Sequence[PreparedText]) -> UpstreamAnswer:
-        async with self._calls:
-            prompted = [text.prompted for text in texts]
-            return await self._upstream.embed(texts[0].variant, prompted, self._model.dimensions)
+    def _refuse_late(self, order: Order, now: float) -> None:
+        opens_at = self._calls.limiter.opens_at
+        if order.deadline < opens_at:
+            raise too_late(self._calls.upstream.name, opens_at - now)
+
+    def _embedding(self, order: Order, position: int, sized: _Sized) -> Embedding:
+        row = order.rows[position]
+        count = sized.tokens if self._tokenizer else row.tokens if row.exact else None
+        return Embedding(row.vector, count, sized.truncated)
 
 
 _SPACE_FIELDS = ("upstream", "upstream_model", "dimensions", "max_tokens", "normalize", "prompts", "revision")
 
 
-def split(texts: Sequence[PreparedText]) -> Iterator[list[int]]:
-    """Row numbers of each upstream call: one variant, a bounded number of texts and of characters."""
-    by_variant: dict[str, list[int]] = {}
-    for row, text in enumerate(texts):
-        by_variant.setdefault(text.variant, []).append(row)
-    for rows in by_variant.values():
-        call: list[int] = []
-        characters = 0
-        for row in rows:
-            length = len(texts[row].prompted)
-            if call and (len(call) == _TEXTS_PER_CALL or characters + length > _CHARACTERS_PER_CALL):
-                yield call
-                call, characters = [], 0
-            call.append(row)
-            characters += length
-        yield call
+def _cut(
+    texts: Sequence[str], counts: Sequence[int], tokenizer: Tokenizer, limit: int, truncation: Truncation
+) -> list[_Sized]:
+    """Texts of at most `limit` tokens, 0 for no limit. Raises InputTooLong under ERROR."""
+    sized = [_Sized(text, count) for text, count in zip(texts, counts, strict=True)]
+    for position, count in enumerate(counts if limit else ()):
+        if count > limit:
+            if truncation is Truncation.ERROR:
+                raise InputTooLong(position, count, limit)
+            sized[position] = _Sized(tokenizer.cut(texts[position], limit), count, truncated=True)
+    return sized
 
 
-def _described(name: str, model: RemoteModel) -> ModelInfo:
+def upstream_names(model: RemoteModel) -> list[str]:
+    """The upstream's names for a model: one, or one for each input type."""
     names = model.upstream_model
-    distinct = isinstance(names, PerInputType) or model.prompts.query != model.prompts.document
-    shown = names if isinstance(names, str) else f"{names.query} | {names.document}"
+    return [names] if isinstance(names, str) else [names.query, names.document]
+
+
+def _by_name(texts: Sequence[PreparedText], sized: Sequence[_Sized], order: Order) -> dict[str, list[QueuedText]]:
+    groups: dict[str, list[QueuedText]] = {}
+    for position, (text, size) in enumerate(zip(texts, sized, strict=True)):
+        groups.setdefault(text.variant, []).append(QueuedText(size.text, size.tokens, order, position))
+    return groups
+
+
+def _described(name: str, model: RemoteModel, *, counts: bool) -> ModelInfo:
+    distinct = isinstance(model.upstream_model, PerInputType) or model.prompts.query != model.prompts.document
+    cuts = counts or not model.max_tokens
     return ModelInfo(
         name=name,
         engine=model.engine,
-        source=f"{model.upstream}: {shown}",
+        source=f"{model.upstream}: {' | '.join(upstream_names(model))}",
         state=ModelState.LOADING,
         revision=model.revision,
         max_tokens=model.max_tokens,
-        truncations=(Truncation.ERROR,) if model.max_tokens else (Truncation.ERROR, Truncation.END),
+        truncations=(Truncation.ERROR, Truncation.END) if cuts else (Truncation.ERROR,),
         normalized=model.normalize,
         license=model.license,
         parameters=model.parameters,

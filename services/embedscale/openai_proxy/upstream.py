@@ -1,12 +1,13 @@
-"""Calls an OpenAI-compatible embeddings endpoint through the official SDK and checks what comes back."""
+"""Calls an OpenAI-compatible embeddings endpoint through the official SDK, once, and checks what comes back."""
 
+import asyncio
 import base64
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import openai
+from openai.types import CreateEmbeddingResponse
 from openai.types import Embedding as UpstreamEmbedding
 
 from embedscale.core.embedding import Matrix
@@ -18,46 +19,120 @@ from embedscale.core.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from embedscale.embedding.catalog import RemoteModel
+from embedscale.openai_proxy.rate_headers import exhausted, retry_after
+from embedscale.servicekit.telemetry import UPSTREAM_CALLS
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
-_LONGEST_RETRY_AFTER_SECONDS = 3600.0
+_MAY_PASS = (408, 409)
+_ABOUT_TEXTS = (400, 413, 422)
+_LENGTH_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """Vectors of one call, row i for text i, and the tokens charged."""
+    """Vectors of one call, row i for text i; the tokens charged, None if it does not tell; a pause it asks for."""
 
     vectors: Matrix
-    tokens: int
+    tokens: int | None
+    pause: float | None
+
+
+class TryAgain(Exception):
+    """A call failed in a way that may pass: `told` are the seconds that the upstream asks for, if it does."""
+
+    def __init__(self, error: EmbedscaleError, told: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error, self.told = error, told
+
+
+class TextsRefused(Exception):
+    """A call was refused, perhaps for the sake of one of its texts or of their number."""
+
+    def __init__(self, error: UpstreamRejected) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Upstream:
-    """One base URL with its key. The SDK retries 408, 409, 429, 5xx and lost connections, and obeys Retry-After."""
+    """One base URL with its key; a model's deployments are found under it where it is Azure OpenAI."""
 
-    def __init__(self, name: str, base_url: str, api_key: str, *, timeout_seconds: float, max_retries: int) -> None:
+    def __init__(
+        self, name: str, base_url: str, api_key: str, *, timeout_seconds: float, azure_api_version: str = ""
+    ) -> None:
         self.name = name
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=max_retries
-        )
+        self._timeout_seconds = timeout_seconds
+        self._answering: dict[str, str] = {}
+        self._client: openai.AsyncOpenAI
+        if azure_api_version:
+            self._client = openai.AsyncAzureOpenAI(
+                azure_endpoint=base_url, api_key=api_key, api_version=azure_api_version,
+                timeout=timeout_seconds, max_retries=0,
+            )  # fmt: skip
+        else:
+            self._client = openai.AsyncOpenAI(
+                base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=0
+            )
         self._client.organization = self._client.project = None  # the SDK takes OpenAI's from the environment
 
-    async def embed(self, model: str, texts: Sequence[str], dimensions: int) -> UpstreamAnswer:
-        """Embed texts. Raises an Upstream* error; its text holds nothing that the upstream said."""
+    async def embed(
+        self, upstream_model: str, texts: Sequence[str], model: RemoteModel, most_seconds: float
+    ) -> UpstreamAnswer:
+        """Embed texts within the time. Raises TryAgain, TextsRefused or an Upstream* error; none holds what it said."""
         try:
-            answer = await self._client.embeddings.create(model=model, input=list(texts), encoding_format="base64")
-            vectors = _in_order(answer.data, len(texts), dimensions)
-            tokens = max(int(answer.usage.total_tokens), 0) if answer.usage else 0
-        except openai.OpenAIError as error:
-            raise _translated(error, self.name) from None
-        except (AttributeError, TypeError, ValueError):
-            raise UpstreamChanged(f"upstream {self.name!r} did not answer as an embeddings endpoint does") from None
-        if vectors is None:
-            raise UpstreamChanged(f"upstream {self.name!r} did not return {len(texts)} vectors of {dimensions} numbers")
-        return UpstreamAnswer(vectors, tokens)
+            answer = await self._asked(upstream_model, texts, model, most_seconds)
+        except (TryAgain, TextsRefused) as failure:
+            UPSTREAM_CALLS.labels(self.name, type(failure.error).__name__).inc()
+            raise
+        except EmbedscaleError as error:
+            UPSTREAM_CALLS.labels(self.name, type(error).__name__).inc()
+            raise
+        UPSTREAM_CALLS.labels(self.name, "ok").inc()
+        return answer
 
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
+
+    async def _asked(
+        self, upstream_model: str, texts: Sequence[str], model: RemoteModel, most_seconds: float
+    ) -> UpstreamAnswer:
+        try:
+            async with asyncio.timeout(min(self._timeout_seconds, max(most_seconds, 0.0))):
+                raw = await self._client.embeddings.with_raw_response.create(
+                    model=upstream_model, input=list(texts), encoding_format="base64"
+                )
+            answer = raw.parse()
+            vectors = _in_order(answer.data, len(texts), model.dimensions)
+            tokens = max(int(answer.usage.total_tokens), 0) if answer.usage else None
+        except TimeoutError:
+            raise TryAgain(UpstreamUnavailable(f"upstream {self.name!r} did not answer in time")) from None
+        except openai.OpenAIError as error:
+            raise _translated(error, self.name) from None
+        except (AttributeError, TypeError, ValueError):
+            raise UpstreamChanged(f"upstream {self.name!r} did not answer as an embeddings endpoint does") from None
+        self._refuse_changed(vectors, answer, upstream_model, len(texts), model)
+        assert vectors is not None  # noqa: S101
+        return UpstreamAnswer(vectors, tokens, exhausted(raw.headers))
+
+    def _refuse_changed(
+        self,
+        vectors: Matrix | None,
+        answer: CreateEmbeddingResponse,
+        upstream_model: str,
+        count: int,
+        model: RemoteModel,
+    ) -> None:
+        """Refuse vectors that are not of the catalogued space, or of another model than that of the first answer."""
+        if vectors is None:
+            raise UpstreamChanged(
+                f"upstream {self.name!r} did not return {count} vectors of {model.dimensions} numbers"
+            )
+        if model.normalize and (np.abs(np.linalg.norm(vectors, axis=1) - 1) > _LENGTH_TOLERANCE).any():
+            raise UpstreamChanged(f"upstream {self.name!r} returned vectors that do not have length 1")
+        first = self._answering.setdefault(upstream_model, answer.model) if answer.model else ""
+        if answer.model and answer.model != first:
+            raise UpstreamChanged(f"upstream {self.name!r} answers with another model than at first")
 
 
 def _in_order(data: Sequence[UpstreamEmbedding], count: int, dimensions: int) -> Matrix | None:
@@ -76,30 +151,29 @@ def _vector(given: object) -> Matrix:
     return np.asarray(given, np.float32)
 
 
-def _translated(error: openai.OpenAIError, name: str) -> EmbedscaleError:
+def _translated(error: openai.OpenAIError, name: str) -> Exception:
     """Map an error of the SDK to ours."""
     match error:
-        case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return UpstreamRefusedKey(f"upstream {name!r} refused the key (HTTP {error.status_code})")
-        case openai.RateLimitError():
-            return UpstreamRateLimited(f"upstream {name!r} limits the rate", retry_after=_retry_after(error))
-        case openai.APIStatusError() if error.status_code < 500:
-            return UpstreamRejected(f"upstream {name!r} refused the request (HTTP {error.status_code})")
         case openai.APIStatusError():
-            return UpstreamUnavailable(f"upstream {name!r} failed (HTTP {error.status_code})")
+            return _of_status(error, name)
         case openai.APITimeoutError():
-            return UpstreamUnavailable(f"upstream {name!r} did not answer in time")
+            return TryAgain(UpstreamUnavailable(f"upstream {name!r} did not answer in time"))
         case openai.APIConnectionError():
-            return UpstreamUnavailable(f"upstream {name!r} cannot be reached")
+            return TryAgain(UpstreamUnavailable(f"upstream {name!r} cannot be reached"))
         case _:
             return UpstreamChanged(f"upstream {name!r} gave an answer that is not an embeddings answer")
 
 
-def _retry_after(error: openai.RateLimitError) -> float:
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return _DEFAULT_RETRY_AFTER_SECONDS
-    return (
-        min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else _DEFAULT_RETRY_AFTER_SECONDS
-    )
+def _of_status(error: openai.APIStatusError, name: str) -> Exception:
+    status, headers = error.status_code, error.response.headers
+    if status in (401, 403):
+        return UpstreamRefusedKey(f"upstream {name!r} refused the key (HTTP {status})")
+    if status == 429:
+        told = retry_after(headers)
+        told = exhausted(headers) if told is None else told
+        pause = _DEFAULT_RETRY_AFTER_SECONDS if told is None else told
+        return TryAgain(UpstreamRateLimited(f"upstream {name!r} limits the rate", retry_after=pause), told)
+    if status in _MAY_PASS or status >= 500:
+        return TryAgain(UpstreamUnavailable(f"upstream {name!r} failed (HTTP {status})"), retry_after(headers))
+    refusal = UpstreamRejected(f"upstream {name!r} refused the request (HTTP {status})")
+    return TextsRefused(refusal) if status in _ABOUT_TEXTS else refusal

@@ -29,10 +29,12 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
     errors.DatasetForbidden: (grpc.StatusCode.PERMISSION_DENIED, wire.ERROR_REASON_DATASET_FORBIDDEN),
     errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_OVERLOADED),
     errors.UpstreamRateLimited: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_UPSTREAM_RATE_LIMITED),
+    errors.SpendingLimitReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_SPENDING_LIMIT),
     errors.UpstreamUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_UPSTREAM_UNAVAILABLE),
     errors.UpstreamRefusedKey: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_UPSTREAM_REFUSED_KEY),
     errors.UpstreamChanged: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_UPSTREAM_CHANGED),
     errors.UpstreamRejected: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_UPSTREAM_REJECTED),
+    errors.InputRejected: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INPUT_REJECTED),
     errors.ModelStarting: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STARTING),
     errors.ModelFailed: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_MODEL_FAILED),
     errors.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, wire.ERROR_REASON_DEADLINE),
@@ -46,7 +48,7 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
 
 _BY_REASON: dict[str, type[errors.EmbedscaleError]] = {
     wire.ErrorReason.Name(reason).removeprefix(_PREFIX): kind for kind, (_, reason) in TABLE.items()
-} | {"INPUT_TOO_LONG": errors.InvalidField}
+} | {"INPUT_TOO_LONG": errors.InvalidField, "INPUT_REJECTED": errors.UpstreamRejected}
 
 
 def reason_of(error: errors.EmbedscaleError) -> wire.ErrorReason:

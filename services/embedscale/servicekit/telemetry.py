@@ -51,6 +51,19 @@ QUEUE_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 QUEUED_TOKENS = Gauge("embedscale_queued_tokens", "Tokens that wait or are being computed, by model.", ["model"])
+UPSTREAM_CALLS = Counter(
+    "embedscale_upstream_calls_total",
+    "Calls to upstreams, by upstream and outcome: ok or the name of an error.",
+    ["upstream", "outcome"],
+)
+UPSTREAM_TOKENS = Counter(
+    "embedscale_upstream_tokens_total",
+    "Tokens charged by upstreams, by model, whether anybody still waited for them or not.",
+    ["model"],
+)
+UPSTREAM_DOLLARS = Counter(
+    "embedscale_upstream_dollars_total", "US dollars spent at upstreams, by model, at the catalog's price.", ["model"]
+)
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
 
 

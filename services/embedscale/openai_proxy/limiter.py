@@ -1,0 +1,150 @@
+"""Requests and tokens a minute: a generic cell rate algorithm, in this process or, for all replicas, in Redis.
+
+A tenth of a minute's limit may be used at once, and the rest flows at nine tenths of the rate, so that no minute,
+wherever it begins, has more than its limit. A call that is more than the burst waits until the bucket is full.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from embedscale.openai_proxy.shared_state import SharedState
+
+_BURST = 0.1
+_MINUTE_SECONDS = 60.0
+_MICROSECONDS = 1e6
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A limit of so many a minute."""
+
+    per_minute: int
+
+    def seconds(self, cost: float) -> float:
+        """Time in which so much flows."""
+        return cost * _MINUTE_SECONDS / ((1 - _BURST) * self.per_minute)
+
+    @property
+    def burst_seconds(self) -> float:
+        """Time in which the burst flows."""
+        return self.seconds(max(_BURST * self.per_minute, 1.0))
+
+
+class Limiter(Protocol):
+    """Says when calls may be made."""
+
+    @property
+    def opens_at(self) -> float:
+        """Time of time.monotonic before which not even the smallest call may be made, as far as is known here."""
+
+    async def reserve(self, tokens: int, most_seconds: float) -> float:
+        """Reserve one call of so many tokens; seconds to wait for it. If these are more, nothing is reserved."""
+
+    async def pause(self, seconds: float) -> None:
+        """Let nothing through for so long, because the upstream says so."""
+
+
+def buckets(requests_per_minute: int, tokens_per_minute: int) -> Mapping[str, Bucket]:
+    """Those limits that are not 0."""
+    limits = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+    return {name: Bucket(limit) for name, limit in limits.items() if limit}
+
+
+class LocalLimiter:
+    """See `Limiter`; for this process alone."""
+
+    def __init__(self, limits: Mapping[str, Bucket], clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._full_at = dict.fromkeys(limits, 0.0)
+        self._slack = _slack(limits)
+        self._paused_until = 0.0
+        self.opens_at = 0.0
+
+    async def reserve(self, tokens: int, most_seconds: float) -> float:
+        """See `Limiter`."""
+        now = self._clock()
+        opens = start = max(now, self._paused_until)
+        full_at: dict[str, float] = {}
+        for name, bucket in self._limits.items():
+            cost = bucket.seconds(tokens if name == "tokens" else 1)
+            full_at[name] = max(self._full_at[name], start) + cost
+            opens = max(opens, full_at[name] - max(cost, bucket.burst_seconds))
+        if opens - now <= most_seconds:
+            self._full_at = full_at
+        self.opens_at = max(opens - self._slack, self._paused_until)
+        return opens - now
+
+    async def pause(self, seconds: float) -> None:
+        """See `Limiter`."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+        self.opens_at = max(self.opens_at, self._paused_until)
+
+
+# KEYS: pause, then a bucket each. ARGV: most microseconds, then cost and burst of each bucket in microseconds.
+_RESERVE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local start = math.max(now, tonumber(redis.call('GET', KEYS[1]) or '0'))
+local opens, full_at = start, {}
+for i = 2, #KEYS do
+  local cost, burst = tonumber(ARGV[2 * i - 2]), tonumber(ARGV[2 * i - 1])
+  full_at[i] = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), start) + cost
+  opens = math.max(opens, full_at[i] - math.max(cost, burst))
+end
+if opens - now <= tonumber(ARGV[1]) then
+  for i = 2, #KEYS do
+    redis.call('SET', KEYS[i], string.format('%.0f', full_at[i]), 'PX', math.ceil((full_at[i] - now) / 1000) + 1)
+  end
+end
+return string.format('%.0f', opens - now)
+"""
+
+# KEYS: pause. ARGV: microseconds.
+_PAUSE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local paused = math.max(now + tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[1]) or '0'))
+redis.call('SET', KEYS[1], string.format('%.0f', paused), 'PX', math.ceil((paused - now) / 1000) + 1)
+return 'OK'
+"""
+
+
+class SharedLimiter:
+    """See `Limiter`; for all processes that share a Redis, by its clock. Where Redis does not answer, for this one."""
+
+    def __init__(self, upstream: str, limits: Mapping[str, Bucket], state: SharedState) -> None:
+        self._limits = limits
+        self._state = state
+        self._alone = LocalLimiter(limits)
+        self._slack = _slack(limits)
+        self._keys = [f"es1-limit:{{{upstream}}}:{name}" for name in ("pause", *limits)]
+        self.opens_at = 0.0
+
+    async def reserve(self, tokens: int, most_seconds: float) -> float:
+        """See `Limiter`."""
+        arguments = [min(most_seconds, 1e9)]
+        for name, bucket in self._limits.items():
+            arguments += [bucket.seconds(tokens if name == "tokens" else 1), bucket.burst_seconds]
+        answer = await self._state.run(_RESERVE, self._keys, [_micro(seconds) for seconds in arguments])
+        wait = await self._alone.reserve(tokens, most_seconds) if answer is None else int(answer) / _MICROSECONDS
+        self.opens_at = max(time.monotonic() + wait - self._slack, self._alone.opens_at)
+        return wait
+
+    async def pause(self, seconds: float) -> None:
+        """See `Limiter`."""
+        await self._alone.pause(seconds)
+        await self._state.run(_PAUSE, self._keys[:1], [_micro(seconds)])
+        self.opens_at = max(self.opens_at, self._alone.opens_at)
+
+
+def _slack(limits: Mapping[str, Bucket]) -> float:
+    """By how much a small call may come before a large one."""
+    return max((bucket.burst_seconds for bucket in limits.values()), default=0.0)
+
+
+def _micro(seconds: float) -> str:
+    return str(math.ceil(seconds * _MICROSECONDS))

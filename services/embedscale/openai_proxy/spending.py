@@ -1,0 +1,68 @@
+"""What may be spent at an upstream on one day."""
+
+from datetime import UTC, datetime, timedelta
+
+from embedscale.core.errors import SpendingLimitReached
+from embedscale.openai_proxy.shared_state import SharedState
+
+_NANO = 1e9
+_KEPT_SECONDS = 2 * 86400
+
+# KEYS: the day's total. ARGV: change, limit (none: -1), seconds to keep. Answers whether it fitted, and the total.
+_CHANGE = """
+local total = tonumber(redis.call('GET', KEYS[1]) or '0')
+local change, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local fits = limit < 0 or total + change <= limit
+if fits then
+  total = redis.call('INCRBY', KEYS[1], ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return (fits and '1 ' or '0 ') .. string.format('%.0f', total)
+"""
+
+
+class Spending:
+    """US dollars of a day (UTC), counted in thousand-millionths, with all processes that share a Redis.
+
+    Where Redis does not answer, counting goes on from the last total that it told.
+    """
+
+    def __init__(self, upstream: str, dollars_per_day: float | None, state: SharedState) -> None:
+        self._upstream = upstream
+        self._limit = dollars_per_day
+        self._state = state
+        self._day = ""
+        self._known = 0
+
+    async def reserve(self, dollars: float) -> None:
+        """Count what a call may cost. Raises SpendingLimitReached if that would be over the limit."""
+        if self._limit is None:
+            return
+        if not await self._changed(round(dollars * _NANO), round(self._limit * _NANO)):
+            message = f"the spending limit of upstream {self._upstream!r} is {self._limit:g} US dollars a day"
+            raise SpendingLimitReached(f"{message}, and this request would exceed it", retry_after=_to_next_day())
+
+    async def settle(self, reserved: float, spent: float) -> None:
+        """Count what the call did cost in place of what it might have."""
+        if self._limit is not None and spent != reserved:
+            await self._changed(round((spent - reserved) * _NANO), -1)
+
+    async def _changed(self, change: int, limit: int) -> bool:
+        day = datetime.now(UTC).date().isoformat()
+        if day != self._day:
+            self._day, self._known = day, 0
+        key = f"es1-spent:{{{self._upstream}}}:{day}"
+        answer = await self._state.run(_CHANGE, [key], [str(change), str(limit), str(_KEPT_SECONDS)])
+        if answer is not None:
+            fits, total = answer.split()
+            self._known = int(total)
+            return fits == "1"
+        fits_here = limit < 0 or self._known + change <= limit
+        self._known += change if fits_here else 0
+        return fits_here
+
+
+def _to_next_day() -> float:
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - now).total_seconds()
