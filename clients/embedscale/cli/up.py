@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.1
 @click.option("--proxy-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--evaluator-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--openai-port", type=click.IntRange(0, 65535),
-              help="Serve all models in OpenAI's own HTTP API too, on this port; 0: a free one. Off without it.")  # fmt: skip
+              help="Serve OpenAI's HTTP API too, in front of all models. 0: a free one; off without it.")  # fmt: skip
 @click.option("--redis-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @asynchronous
 async def up(
