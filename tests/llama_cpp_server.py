@@ -23,7 +23,7 @@ def serve(file: str, port: int) -> None:
     settings.n_ctx = _AT_ONCE * TOKENS
     # A text that exceeds the batch is an error of the server (500), one that exceeds the context the caller's (400).
     settings.n_batch = settings.n_ubatch = _MORE_THAN_ANY_TEXT
-    settings.cpuparams.n_threads = 2
+    settings.cpuparams.n_threads = 1
     server = xllamacpp.Server(settings)
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
     del server

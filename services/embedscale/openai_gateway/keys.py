@@ -22,12 +22,12 @@ class BearerKeys(AuthenticationBackend):
     """Lets a caller in who sends one of the keys."""
 
     def __init__(self, keys: Collection[str]) -> None:
-        self._digests = [_digest(key) for key in keys]
+        self._digests = [_digest(key.encode()) for key in keys]
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
         """See `AuthenticationBackend`. Raises AuthenticationError."""
         scheme, _, key = conn.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip())
+        given = _digest(key.strip().encode("latin-1"))  # as headers are decoded
         # All are compared, each in constant time, so that the time taken tells nothing about the keys.
         matches = [hmac.compare_digest(given, known) for known in self._digests]
         if scheme.lower() != "bearer" or not any(matches):
@@ -35,5 +35,5 @@ class BearerKeys(AuthenticationBackend):
         return AuthCredentials(["embeddings"]), SimpleUser("caller")
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from embedscale.servicekit.lifecycle import AddressUnavailable
+from embedscale.servicekit.lifecycle import refuse_unavailable
 from embedscale.servicekit.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,5 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    refuse_unavailable(host, port)
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

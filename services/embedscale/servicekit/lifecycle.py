@@ -115,7 +115,10 @@ class AddressUnavailable(Exception):
 
 
 def refuse_unavailable(host: str, port: int) -> None:
-    """Try the address first, since grpc tells neither why it failed nor keeps from writing to standard error."""
+    """Raise AddressUnavailable unless the address can be listened on.
+
+    grpc tells neither why it cannot, nor keeps from writing to standard error.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
