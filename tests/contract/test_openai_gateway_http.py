@@ -87,6 +87,15 @@ async def test_what_is_no_request_is_refused(http: httpx.AsyncClient, content: b
     assert error_of(response)["type"] == "invalid_request_error"
 
 
+async def test_a_small_answer_does_not_wait_for_an_acknowledgement(http: httpx.AsyncClient) -> None:
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        await http.post("/v1/embeddings", json=body())
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.03
+
+
 async def test_unknown_fields_and_null_are_passed_over(http: httpx.AsyncClient) -> None:
     fields = body(user="me", new_field=[1], dimensions=None, encoding_format=None, input_type=None)
     response = await http.post("/v1/embeddings", json=fields)

@@ -110,7 +110,7 @@ class LocalCluster:
         addresses = [part for address in embedding for part in ("--embedding-addresses", address)]
         gateway = self._serve("openai_gateway", self.ports.openai, addresses)
         url = f"http://{LOOPBACK}:{await self._listening(gateway)}/v1"
-        self.report(f"{gateway.name:<13} {url}")
+        self.report(f"{'OpenAI API':<13} {url}")
         return url
 
     async def _start_redis(self) -> str:

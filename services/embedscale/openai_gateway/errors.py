@@ -20,7 +20,8 @@ _STATUS: dict[type[client.ClientError], tuple[int, str]] = {
 }
 """Whatever is not here is no fault of the caller's, the gateway's own credentials included: 500."""
 
-_OUR_INPUT = re.compile(r"\binputs(\[\d+])?(\.text)?")
+_OUR_INPUT = re.compile(r"\binputs(\[\d+])\.text\b")
+_HOW_TO_SAY_THE_TYPE = "end the model's name in :query or :document, or set the field input_type"
 
 
 class Refused(Exception):
@@ -62,18 +63,18 @@ def _of_service(error: client.ClientError) -> JSONResponse:
     status, kind = _STATUS.get(type(error), (500, "server_error"))
     if not error.reason:
         log.warning("the embedding service failed: %s: %s", type(error).__name__, error.message)
-    message = (
-        _OUR_INPUT.sub(_their_input, error.message) if error.reason else "the embedding service cannot be used now"
-    )
     return error_json(
         status,
-        message,
+        _told(error),
         kind=kind,
-        param=_OUR_INPUT.sub(_their_input, error.field) or None,
+        param=_OUR_INPUT.sub(r"input\1", error.field) or None,
         code=error.reason.lower() or None,
         headers={"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None,
     )
 
 
-def _their_input(match: re.Match[str]) -> str:
-    return f"input{match[1] or ''}"
+def _told(error: client.ClientError) -> str:
+    if not error.reason:
+        return "the embedding service cannot be used now"
+    message = _OUR_INPUT.sub(r"input\1", error.message)
+    return f"{message}; {_HOW_TO_SAY_THE_TYPE}" if error.field == "input_type" else message

@@ -66,4 +66,7 @@ class _Uvicorn(uvicorn.Server):
 
 def _bound(host: str, port: int) -> socket.socket:
     refuse_unavailable(host, port)
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # asyncio does this for sockets of its own only; without it a small answer waits 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
