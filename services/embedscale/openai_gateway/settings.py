@@ -16,7 +16,7 @@ class GatewaySettings(ServerSettings):
     """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
     api_keys_file: Path | None = Field(default=None, validate_default=True)
     """File of the keys that callers may send as bearer tokens, one a line. Without it the host must be loopback."""
-    timeout_seconds: float = Field(default=60.0, gt=0)
+    timeout_seconds: float = Field(default=600.0, gt=0)
     """How long a request may take, from its first byte to its answer."""
 
     @field_validator("api_keys_file")
