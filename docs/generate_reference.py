@@ -10,6 +10,7 @@ from embedscale.cli.main import main
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import LocalModel, RemoteModel, load_catalog
 from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit import telemetry
 from embedscale.servicekit.settings import ServerSettings
@@ -18,6 +19,7 @@ PAGE = Path(__file__).with_name("reference.md")
 SERVERS: dict[str, type[ServerSettings]] = {
     "embedscale.embedder": EmbedderSettings,
     "embedscale.openai_proxy": ProxySettings,
+    "embedscale.openai_gateway": GatewaySettings,
     "embedscale.evaluator": EvaluatorSettings,
 }
 

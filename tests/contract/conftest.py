@@ -1,20 +1,32 @@
-"""Fixtures of evaluations: an evaluator over a real embedder and a real proxy, and the only folder that it may read."""
+"""Fixtures of evaluations (an evaluator over real models, and the only folder that it may read) and of OpenAI's API."""
 
+import asyncio
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from embedscale.client import AsyncEvaluationClient
+from embedscale.embedding.catalog import Catalog
 from embedscale.evaluator import bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.openai_gateway import bootstrap as gateway_bootstrap
+from embedscale.openai_gateway.settings import GatewaySettings
+from embedscale.openai_proxy import bootstrap as proxy_bootstrap
+from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.conftest import served
+from tests.conftest import MINILM, RedisServer, free_port, served
+from tests.gguf_files import write_minilm
+from tests.llama_cpp_server import TOKENS as LLAMA_TOKENS
 
+LLAMA = "all-MiniLM-L6-v2-llama-cpp"
 SMALL = {
     "queries": {"q1": "Where do cats sleep?", "q2": "What do cows eat?"},
     "corpus": {"d1": "Cats sleep on sofas.", "d2": "Cows eat grass.", "d3": "Stones do nothing."},
@@ -76,3 +88,49 @@ async def finished(client: AsyncEvaluationClient, model: str, dataset: str, **op
 
 def metric(evaluation: pb.Evaluation, name: str, cutoff: int) -> float:
     return next(m.value for m in evaluation.result.metrics if (m.name, m.cutoff) == (name, cutoff))
+
+
+async def gateway_of(stack: AsyncExitStack, **settings: object) -> str:
+    """Serve a gateway until the stack is left; returns its address."""
+    server = gateway_bootstrap.build(GatewaySettings(drain_seconds=1, **settings))
+    await server.listen()
+    stack.push_async_callback(server.stop)
+    return f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+async def gateway(session_stack: AsyncExitStack, embedder: str, proxy: str) -> str:
+    """Address of OpenAI's API in front of a real embedder and a real proxy."""
+    return await gateway_of(session_stack, embedding_addresses=[embedder, proxy])
+
+
+@pytest.fixture(scope="session")
+async def llama_cpp_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Base URL of llama.cpp's own OpenAI-compatible server with all-MiniLM-L6-v2."""
+    file, port = tmp_path_factory.mktemp("gguf") / "minilm.gguf", free_port()
+    write_minilm(file)
+    command = [sys.executable, "-m", "tests.llama_cpp_server", str(file), str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        while not await answers(client):
+            assert process.poll() is None
+            await asyncio.sleep(0.1)
+    yield f"http://127.0.0.1:{port}/v1"
+    process.terminate()
+    process.wait()
+
+
+async def answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+async def llama_cpp(session_stack: AsyncExitStack, shared_redis: RedisServer, llama_cpp_server: str) -> str:
+    """Address of a proxy in front of llama.cpp's server, with a cache."""
+    settings = ProxySettings(redis_url=shared_redis.url, upstreams={"llama.cpp": llama_cpp_server}, drain_seconds=1)
+    entry = {"engine": "openai", "upstream": "llama.cpp", "upstream_model": MINILM, "dimensions": 384}
+    catalog = Catalog.model_validate({"models": {LLAMA: entry | {"max_tokens": LLAMA_TOKENS, "revision": "float32"}}})
+    return await served(session_stack, proxy_bootstrap.build(settings, catalog), settings)

@@ -20,6 +20,7 @@ from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import E5, MINILM
+from tests.contract.conftest import LLAMA
 from tests.fakes.hash_engine import HASH
 
 SERVICE = "embedscale.v1.EmbeddingService"
@@ -45,14 +46,14 @@ class Served:
         return np.frombuffer(response.embeddings, "<f4").reshape(len(texts), response.dimensions)
 
 
-MODELS = {"embedder": MINILM, "proxy": E5, "hasher": HASH}
+MODELS = {"embedder": MINILM, "proxy": E5, "llama_cpp": LLAMA, "hasher": HASH}
 
 
 @pytest.fixture(params=MODELS)
 async def served(
-    request: pytest.FixtureRequest, embedder: str, proxy: str, hasher: str, channel_to: Callable
+    request: pytest.FixtureRequest, embedder: str, proxy: str, llama_cpp: str, hasher: str, channel_to: Callable
 ) -> Served:
-    addresses = {"embedder": embedder, "proxy": proxy, "hasher": hasher}
+    addresses = {"embedder": embedder, "proxy": proxy, "llama_cpp": llama_cpp, "hasher": hasher}
     address, model = addresses[request.param], MODELS[request.param]
     channel = channel_to(address)
     return Served(model, address, EmbeddingServiceStub(channel), channel)
@@ -214,12 +215,23 @@ async def test_a_stream_that_is_dropped_leaves_the_server_well(served: Served) -
 
 
 @pytest.mark.parametrize(
-    "text", [" ", "\n\t", "\x00a\x07", "שלום עולם", "مرحبا", "👩‍👩‍👧‍👦" * 5, "한국어 문장", "a" * 5000, "e\u0301" * 50]
+    "text", [" ", "\n\t", "\x00a\x07", "שלום עולם", "مرحبا", "👩‍👩‍👧‍👦" * 5, "한국어 문장", "a" * 200, "e\u0301" * 50]
 )
 async def test_unusual_texts_have_finite_vectors(served: Served, text: str) -> None:
-    rows = await served.vectors([text], truncation=wire.TRUNCATION_END)
+    rows = await served.vectors([text])
     assert np.isfinite(rows).all()
     assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-4)
+
+
+async def test_a_text_beyond_the_limit_is_refused_unless_it_may_be_cut(served: Served) -> None:
+    model = (await served.stub.GetModel(pb.GetModelRequest(model=served.model))).model
+    assert model.max_tokens or wire.TRUNCATION_END in model.truncations
+    texts = [f"{uuid.uuid4().hex} {'word ' * 700}", "short"]
+    if model.max_tokens:
+        code, _, _ = await failure(served.embed(texts))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+    if wire.TRUNCATION_END in model.truncations:
+        assert np.isfinite(await served.vectors(texts, truncation=wire.TRUNCATION_END)).all()
 
 
 async def test_health_is_serving_for_the_service_and_for_the_whole_server(served: Served) -> None:

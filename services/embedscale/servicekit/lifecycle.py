@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -53,6 +54,22 @@ class Application:
     parts: Callable[[], Mapping[str, bool]] = _no_parts
 
 
+class Serving(Protocol):
+    """A server of any protocol, as its process sees it."""
+
+    port: int
+    """Port that it listens on, once `listen` has returned."""
+
+    async def listen(self) -> None:
+        """Bind and answer, not ready yet. Raises AddressUnavailable."""
+
+    async def become_ready(self) -> None:
+        """Wait until it can serve, then say so."""
+
+    async def stop(self) -> None:
+        """Refuse new calls, let running ones end within the grace, close."""
+
+
 class Server:
     """A gRPC server whose health tells the truth: SERVING from the end of `start` to the start of draining."""
 
@@ -66,7 +83,7 @@ class Server:
 
     async def listen(self) -> None:
         """Bind and answer calls, not ready yet. Raises AddressUnavailable."""
-        _refuse_unavailable(self.settings.host, self.settings.port)
+        refuse_unavailable(self.settings.host, self.settings.port)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.application.register(self.server)
         names = (
@@ -117,8 +134,11 @@ class AddressUnavailable(Exception):
     """The configured address cannot be listened on."""
 
 
-def _refuse_unavailable(host: str, port: int) -> None:
-    """Try the address first, since grpc tells neither why it failed nor keeps from writing to standard error."""
+def refuse_unavailable(host: str, port: int) -> None:
+    """Raise AddressUnavailable unless the address can be listened on.
+
+    grpc tells neither why it cannot, nor keeps from writing to standard error.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -146,10 +166,15 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
 
 
 def run(build: Callable[[], Application], settings: ServerSettings) -> None:
+    """Serve gRPC; see `run_server`."""
+    run_server(lambda: Server(build(), settings), settings)
+
+
+def run_server(make: Callable[[], Serving], settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the process at once. Exits with 2 if the port is taken."""
     configure_logging(settings.log_level)
     try:
-        asyncio.run(_serve(build, settings))
+        asyncio.run(_serve(make, settings))
     except AddressUnavailable as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
@@ -159,11 +184,11 @@ def run(build: Callable[[], Application], settings: ServerSettings) -> None:
     raise SystemExit(EXIT_BAD_SETTINGS)
 
 
-async def _serve(build: Callable[[], Application], settings: ServerSettings) -> None:
+async def _serve(make: Callable[[], Serving], settings: ServerSettings) -> None:
     stopping = _stop_on_signals()
-    server = Server(build(), settings)
+    server = make()
     if settings.metrics_port:
-        _refuse_unavailable(settings.host, settings.metrics_port)
+        refuse_unavailable(settings.host, settings.metrics_port)
         start_http_server(settings.metrics_port, settings.host)
     await server.listen()
     _write_port(settings.port_file, server.port)

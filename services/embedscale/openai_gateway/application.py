@@ -1,0 +1,70 @@
+"""The HTTP application: routes, keys, and what happens around every request."""
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+
+from starlette.applications import Starlette
+from starlette.authentication import AuthenticationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from embedscale.openai_gateway.endpoints import Endpoints
+from embedscale.openai_gateway.errors import error_json, failure
+from embedscale.openai_gateway.keys import BearerKeys
+from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_CLIENT_CLOSED_REQUEST = 499
+
+
+def application(endpoints: Endpoints, keys: Collection[str]) -> Starlette:
+    """Put the endpoints under OpenAI's paths; keys guard all of them but health, unless there are none."""
+    routes = [
+        _route("POST", "/embeddings", "/v1/embeddings", endpoints.embeddings),
+        _route("GET", "/models", "/v1/models", endpoints.models),
+        _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model),
+    ]
+    guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys), on_error=_unauthorized)] if keys else []
+    return Starlette(
+        routes=[
+            _route("GET", "/healthz", "/healthz", endpoints.health),
+            Mount("/v1", routes=routes, middleware=guard),
+        ],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+
+
+def _route(verb: str, path: str, name: str, handler: Handler) -> Route:
+    return Route(path, _observed(f"{verb} {name}", handler), methods=[verb])
+
+
+def _observed(method: str, handler: Handler) -> Handler:
+    """Turn errors into OpenAI's, and count and time the call."""
+
+    async def call(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            response = await handler(request)
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except Exception as error:
+            response = failure(error)
+        CALL_SECONDS.labels(method).observe(time.perf_counter() - started)
+        CALLS.labels(method, str(response.status_code)).inc()
+        return response
+
+    return call
+
+
+def _unauthorized(connection: HTTPConnection, error: AuthenticationError) -> Response:  # noqa: ARG001
+    return error_json(401, str(error), code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return error_json(status, f"{request.method} is not known for this path", code="unknown_url")
