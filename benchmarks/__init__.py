@@ -1,0 +1,1 @@
+"""Benchmarks: each is a program (`python -m benchmarks.engine`), and `python -m benchmarks` runs all."""
