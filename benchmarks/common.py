@@ -129,12 +129,15 @@ def ratios(ours: Runs, theirs: Runs) -> list[float]:
 
 
 @contextmanager
-def embedder(model: str, *options: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Start a server without a cache in a process of its own; its address once it listens, and the process."""
+def embedder(model: str, *options: str, memory: int = 0) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Start a server in a process of its own, by default without a cache; its address once it listens, and the process.
+
+    `memory` is the size in bytes of the cache in the server's memory.
+    """
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "embedscale.embedder", f"--models={model}", f"--port-file={port_file}"]
-        quiet = ["--cache-memory-bytes=0", "--drain-seconds=1", "--log-level=error"]
+        quiet = [f"--cache-memory-bytes={memory}", "--drain-seconds=1", "--log-level=error"]
         process = subprocess.Popen([*command, *quiet, *options])
         try:
             while not port_file.exists():
