@@ -153,9 +153,7 @@ async def run(address: str, server: psutil.Process, seconds: float) -> Report:
     ]
     figures = asdict(found) | {"memory_growth": grown}
     measured = table(("what, in requests a second or seconds", "measured"), rows)
-    return Report(
-        "overload", [what, table(("what, in requests a second or seconds", "measured"), rows)], goals, figures
-    )
+    return Report("overload", [f"{MODEL}, {seconds:g} s.", measured], goals, figures)
 
 
 def main() -> None:
