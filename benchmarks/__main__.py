@@ -1,4 +1,4 @@
-"""Runs all benchmarks, prints one summary, and writes what each found into `docs/performance.md`.
+"""Runs all benchmarks, prints one summary, and writes what each found into `docs/`.
 
     python -m benchmarks [--quick] [--keep-docs] [NAME ...]
 
@@ -12,7 +12,8 @@ import sys
 
 from benchmarks.common import GOAL_HEADERS, ROOT, WORK, arguments, table
 
-NAMES = ("engine", "serving", "cache", "overload")
+NAMES = ("engine", "serving", "cache", "overload", "windows")
+PAGES = {"windows": ROOT / "docs" / "results.md"}
 PAGE = ROOT / "docs" / "performance.md"
 
 
@@ -39,15 +40,14 @@ def main() -> None:
     """Run, write, print."""
     parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=NAMES, help="which; all by default")
-    parser.add_argument("--keep-docs", action="store_true", help="leave docs/performance.md as it is")
+    parser.add_argument("--keep-docs", action="store_true", help="write nothing into docs/")
     options = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     results = [run(name, quick=options.quick) for name in options.names]
-    if not (options.keep_docs or options.quick):
-        page = PAGE.read_text("utf-8")
-        for result in results:
-            page = written(page, str(result["name"]), str(result["markdown"]))
-        PAGE.write_text(page, "utf-8")
+    for result in results if not (options.keep_docs or options.quick) else []:
+        name = str(result["name"])
+        page = PAGES.get(name, PAGE)
+        page.write_text(written(page.read_text("utf-8"), name, str(result["markdown"])), "utf-8")
     cells = [goal["cells"] for result in results for goal in result["goals"]]  # type: ignore[attr-defined]
     print("\nsummary\n\n" + table(GOAL_HEADERS, cells))
     if options.json:
