@@ -13,13 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-# Set for this process and for all that it starts. Threads that spin while they wait lose whole time slices to other
-# processes: neither side does.
-os.environ |= {
-    "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "passive",
-}  # fmt: skip
-
 import numpy as np
 
 ROOT = Path(__file__).parents[1]

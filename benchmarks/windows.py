@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import AI_ACT, Report, arguments, table
-
 import numpy as np
 
+from benchmarks.common import AI_ACT, Report, arguments, table
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.embedder.encoder import Encoder, length_batches
 from embedscale.embedder.weights import locate
