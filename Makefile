@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check protos docs format clean
+.PHONY: demo test bench check protos docs format clean
 
 demo: $(INSTALLED)  ## Start everything, evaluate two models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
 
 test: $(INSTALLED)  ## Run all tests.
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## Run all benchmarks, about an hour, and write their tables into docs/.
+	$(BIN)/python -m benchmarks
 
 check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last commit of main.
 	$(BIN)/ruff check
@@ -37,7 +40,7 @@ format: $(INSTALLED)  ## Format the code.
 	$(BIN)/buf format --write
 
 clean:  ## Remove what was built and what the demo keeps.
-	rm -rf $(VENV) .embedscale dist
+	rm -rf $(VENV) .embedscale .bench dist
 	find protos -name '*_pb2*.py*' -delete
 
 $(INSTALLED): pyproject.toml hatch_build.py $(wildcard protos/embedscale/v1/*.proto)

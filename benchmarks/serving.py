@@ -1,163 +1,238 @@
-"""What serving costs over computing: many callers against batches offline, and one caller against the bare encoder.
+"""What serving costs over computing, and how it compares with `infinity_emb`, a server of the same weights over HTTP.
 
-    python benchmarks/serving.py [--rounds 5] [--seconds 4] [--json FILE]
+    python -m benchmarks.serving [--rounds 5] [--seconds 4] [--no-peer] [--quick] [--json FILE]
 
-The server runs in a process of its own, without a cache. Server and offline measurements alternate within a round, so
-that both see the same machine; the table gives the median of the rounds and their range.
+Both servers run in processes of their own, without a cache; the callers are this process. Ours is called with the
+Python client, the peer with aiohttp. All measurements alternate within a round, so that they see the same machine; the
+tables give the median of the rounds and their range. A p99 is that of the answers of all rounds together.
 """
 
-import argparse
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# Threads that spin while they wait lose whole time slices to other processes; neither side does.
-os.environ["OMP_WAIT_POLICY"] = "passive"
-
-import grpc
+import aiohttp
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.common import Goal, Report, arguments, embedder, median, ratios, spread, table
+from benchmarks.infinity import infinity
+from embedscale.client import AsyncEmbeddingClient
 from embedscale.core.embedding import Truncation
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import LocalModel, load_catalog
 from embedscale.v1 import embedding_service_pb2 as pb
-from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 MODEL = "all-MiniLM-L6-v2"
-CALLERS = 32
-TEXTS = [f"Which office decides on appeal number {number} of the harbour council?" for number in range(CALLERS)]
-Figures = dict[str, list[float]]
+CALLERS, BATCHES = (1, 8, 32), (1, 32)
+TEXTS = [f"Which office decides on appeal number {number} of the harbour council?" for number in range(32 * 32)]
+
+Call = Callable[[Sequence[str]], Awaitable[np.ndarray]]
+"""From n texts to vectors, float32 (n, 384)."""
 
 
-def request(text: str) -> pb.EmbedRequest:
-    """One text as a request."""
-    return pb.EmbedRequest(model=MODEL, inputs=[pb.Input(text=text)])
+class Cell:
+    """So many callers of so many texts each: rates of the rounds, and how long each answer took."""
+
+    def __init__(self, callers: int, batch: int) -> None:
+        self.callers, self.batch = callers, batch
+        self.rates: list[float] = []
+        self.seconds: list[float] = []
+
+    async def measure(self, call: Call, seconds: float) -> None:
+        """Let the callers, each with one request at a time, go on for some seconds."""
+        end = time.perf_counter() + seconds
+        answered: list[float] = []
+
+        async def caller(number: int) -> None:
+            texts = TEXTS[number * self.batch : (number + 1) * self.batch]
+            while (sent := time.perf_counter()) < end:
+                vectors = await call(texts)
+                assert len(vectors) == len(texts)
+                answered.append(time.perf_counter() - sent)
+
+        started = time.perf_counter()
+        await asyncio.gather(*map(caller, range(self.callers)))
+        self.rates.append(self.batch * len(answered) / (time.perf_counter() - started))
+        self.seconds += answered
+
+    def percentile(self, share: int) -> float:
+        """Milliseconds within which such a share, in percent, was answered."""
+        return 1000 * float(np.percentile(self.seconds, share))
 
 
-async def served_rate(stub: EmbeddingServiceStub, seconds: float) -> float:
-    """Texts a second of 32 callers, each with one text at a time."""
-    answered = 0
-    end = time.perf_counter() + seconds
+def ours(client: AsyncEmbeddingClient) -> Call:
+    """Calls of our server."""
 
-    async def caller(text: str) -> None:
-        nonlocal answered
-        while time.perf_counter() < end:
-            await stub.Embed(request(text))
-            answered += 1
-
-    started = time.perf_counter()
-    await asyncio.gather(*map(caller, TEXTS))
-    return answered / (time.perf_counter() - started)
-
-
-def offline_rate(encoder: Encoder, seconds: float) -> float:
-    """Texts a second of the bare encoder in batches of 32."""
-    batches = 0
-    started = time.perf_counter()
-    while time.perf_counter() < started + seconds:
-        encoder.encode(TEXTS, Truncation.ERROR)
-        batches += 1
-    return batches * CALLERS / (time.perf_counter() - started)
-
-
-async def served_latency(stub: EmbeddingServiceStub, calls: int) -> float:
-    """Median milliseconds of one caller of one text, through gRPC."""
-    return await _median_ms(lambda text: stub.Embed(request(text)), calls)
-
-
-async def encoder_latency(encoder: Encoder, calls: int) -> float:
-    """Median milliseconds of one text in the bare encoder."""
-    return await _median_ms(_done(lambda text: encoder.encode([text], Truncation.ERROR)), calls)
-
-
-async def reference_latency(reference: SentenceTransformer, calls: int) -> float:
-    """Median milliseconds of one text in sentence-transformers, in process."""
-    return await _median_ms(_done(lambda text: reference.encode([text], show_progress_bar=False)), calls)
-
-
-def _done(work: Callable[[str], object]) -> Callable[[str], Awaitable[object]]:
-    async def call(text: str) -> object:
-        return work(text)
+    async def call(texts: Sequence[str]) -> np.ndarray:
+        return (await client.embed(texts, model=MODEL)).vectors
 
     return call
 
 
-async def _median_ms(call: Callable[[str], Awaitable[object]], calls: int) -> float:
-    taken = []
-    for number in range(calls):
-        started = time.perf_counter()
-        await call(TEXTS[number % CALLERS])
-        taken.append(time.perf_counter() - started)
-    return 1000 * float(np.median(taken))
+def peer(session: aiohttp.ClientSession, url: str) -> Call:
+    """Calls of the peer, in the shortest form that it has for vectors."""
+
+    async def call(texts: Sequence[str]) -> np.ndarray:
+        asked = {"model": MODEL, "input": list(texts), "encoding_format": "base64"}
+        async with session.post(f"{url}/embeddings", json=asked) as response:
+            rows = (await response.json())["data"]
+        return np.stack([np.frombuffer(base64.b64decode(row["embedding"]), np.float32) for row in rows])
+
+    return call
 
 
-async def measure(stub: EmbeddingServiceStub, rounds: int, seconds: float) -> Figures:
-    """All figures, a value a round."""
-    model = load_catalog().models[MODEL]
-    assert isinstance(model, LocalModel)
-    folder = locate(model.source)
-    encoder = Encoder(folder, model, device="cpu", token_budget=1024)
-    reference = SentenceTransformer(str(folder), device="cpu")
-    await served_rate(stub, 1)
-    figures: Figures = {}
+def in_process(work: Callable[[Sequence[str]], object], batch: int, seconds: float, *, calls: int = 0) -> Cell:
+    """Call a model in this process for some seconds, or so many times."""
+    cell = Cell(1, batch)
+    started = time.perf_counter()
+    while len(cell.seconds) < calls or (not calls and time.perf_counter() < started + seconds):
+        place = len(cell.seconds) * batch % len(TEXTS)
+        sent = time.perf_counter()
+        work(TEXTS[place : place + batch])
+        cell.seconds.append(time.perf_counter() - sent)
+    cell.rates.append(batch * len(cell.seconds) / (time.perf_counter() - started))
+    return cell
+
+
+class Bare:
+    """The same weights in this process: our encoder, and sentence-transformers."""
+
+    def __init__(self, folder: Path, model: LocalModel) -> None:
+        encoder = Encoder(folder, model, device="cpu", token_budget=1024)
+        reference = SentenceTransformer(str(folder), device="cpu")
+        self.encode = lambda texts: encoder.encode(texts, Truncation.ERROR)
+        self.reference = lambda texts: reference.encode(texts, show_progress_bar=False)
+
+
+async def overhead(bare: Bare, call: Call, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Figures of computing and of serving, a value a round."""
+    figures: dict[str, list[float]] = {}
     for _ in range(rounds):
+        many, one = Cell(32, 1), Cell(1, 1)
+        offline = in_process(bare.encode, 32, seconds)
+        await many.measure(call, seconds)
+        encoder = in_process(bare.encode, 1, 0, calls=60)
+        await one.measure(call, seconds / 4)
+        reference = in_process(bare.reference, 1, 0, calls=60)
         found = {
-            "offline texts/s": offline_rate(encoder, seconds),
-            "served texts/s": await served_rate(stub, seconds),
-            "encoder p50 ms": await encoder_latency(encoder, 60),
-            "served p50 ms": await served_latency(stub, 60),
-            "sentence-transformers p50 ms": await reference_latency(reference, 60),
+            "bare encoder in batches of 32, texts/s": offline.rates[0],
+            "32 callers of one text each, texts/s": many.rates[0],
+            "bare encoder, one text, p50 in ms": encoder.percentile(50),
+            "one caller of one text, p50 in ms": one.percentile(50),
+            "sentence-transformers in process, one text, p50 in ms": reference.percentile(50),
         }
-        found["served / offline rate"] = found["served texts/s"] / found["offline texts/s"]
-        found["served / encoder p50"] = found["served p50 ms"] / found["encoder p50 ms"]
-        found["served / sentence-transformers p50"] = found["served p50 ms"] / found["sentence-transformers p50 ms"]
         for name, value in found.items():
             figures.setdefault(name, []).append(value)
     return figures
 
 
-async def main() -> None:
-    """Start a server, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def overhead_goals(figures: dict[str, list[float]]) -> list[Goal]:
+    """How near serving comes to computing."""
+    offline, many, encoder, one, reference = figures.values()
+
+    def goal(what: str, own: list[float], other: list[float], wanted: float, *, at_most: bool) -> Goal:
+        return Goal(what, f"{median(own):.1f}", f"{median(other):.1f}", median(ratios(own, other)), wanted, at_most)
+
+    return [
+        goal("32 callers of one text, rate against offline batches of 32", many, offline, 0.85, at_most=False),
+        goal("one caller, p50 against the bare encoder", one, encoder, 1.25, at_most=True),
+        goal("one caller, p50 against sentence-transformers in process", one, reference, 0.65, at_most=True),
+    ]
+
+
+async def against_peer(call: Call, other: Call, rounds: int, seconds: float) -> list[tuple[Cell, Cell]]:
+    """Every cell of ours and of the peer's, in turn."""
+    pairs = [(Cell(callers, batch), Cell(callers, batch)) for batch in BATCHES for callers in CALLERS]
+    difference = np.abs(await call(TEXTS[:32]) - await other(TEXTS[:32])).max()
+    if difference > 1e-4:
+        raise SystemExit(f"the servers do not compute the same: vectors differ by {difference:.2g}")
+    for _ in range(rounds):
+        for own, its in pairs:
+            await own.measure(call, seconds)
+            await its.measure(other, seconds)
+    return pairs
+
+
+def peer_goals(pairs: Sequence[tuple[Cell, Cell]]) -> list[Goal]:
+    """Rate and p99 of every cell."""
+    found = []
+    for own, its in pairs:
+        what = f"{own.callers} callers of {own.batch}"
+        rates = [f"{median(cell.rates):.0f}/s" for cell in (own, its)]
+        found.append(Goal(f"{what}, texts/s against infinity_emb", *rates, median(ratios(own.rates, its.rates)), 1.5))
+        slow, slower = own.percentile(99), its.percentile(99)
+        found.append(Goal(f"{what}, p99", f"{slow:.0f} ms", f"{slower:.0f} ms", slow / slower, 1, at_most=True))
+    return found
+
+
+def peer_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
+    """All cells of both servers."""
+    rows = [
+        (
+            cell.callers,
+            cell.batch,
+            name,
+            spread(cell.rates, 0),
+            f"{cell.percentile(50):.1f}",
+            f"{cell.percentile(99):.1f}",
+        )
+        for pair in pairs
+        for name, cell in zip(("Embedscale", "infinity_emb"), pair, strict=True)
+    ]
+    return table(("callers", "texts a request", "server", "texts/s", "p50 ms", "p99 ms"), rows)
+
+
+async def ready(client: AsyncEmbeddingClient) -> None:
+    """Wait until the model answers."""
+    while (await client.model(MODEL)).state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
+async def run(address: str, url: str, bare: Bare, rounds: int, seconds: float) -> Report:
+    """Measure all and put the figures into a report."""
+    async with AsyncExitStack() as opened:
+        client = await opened.enter_async_context(AsyncEmbeddingClient([address]))
+        await ready(client)
+        call = ours(client)
+        await Cell(32, 1).measure(call, 1)
+        figures = await overhead(bare, call, rounds, seconds)
+        goals = overhead_goals(figures)
+        tables = [table(("what", "median and range"), [(name, spread(runs)) for name, runs in figures.items()])]
+        if url:
+            session = await opened.enter_async_context(aiohttp.ClientSession())
+            pairs = await against_peer(call, peer(session, url), rounds, seconds)
+            goals += peer_goals(pairs)
+            tables.append(peer_table(pairs))
+            figures |= {
+                f"{name}, {cell.callers} callers of {cell.batch}, texts/s": cell.rates
+                for pair in pairs
+                for name, cell in zip(("Embedscale", "infinity_emb"), pair, strict=True)
+            }
+    what = f"{MODEL} in float32, {rounds} rounds of {seconds:g} s, texts of 12 words."
+    return Report("serving", [what, *tables], goals, figures)
+
+
+def main() -> None:
+    """Start the servers, measure, print."""
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--no-peer", action="store_true", help="leave infinity_emb out")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        port_file = Path(folder) / "port"
-        command = [sys.executable, "-m", "embedscale.embedder", f"--models={MODEL}", f"--port-file={port_file}"]
-        with subprocess.Popen([*command, "--drain-seconds=1", "--log-level=warning"]) as server:
-            try:
-                figures = await _against(port_file, server, options.rounds, options.seconds)
-            finally:
-                server.terminate()
-    for name, values in figures.items():
-        print(f"{name:36} {np.median(values):9.2f}   ({min(values):.2f} to {max(values):.2f})")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
-
-
-async def _against(port_file: Path, server: "subprocess.Popen[bytes]", rounds: int, seconds: float) -> Figures:
-    while not port_file.exists():
-        if server.poll() is not None:
-            raise SystemExit("the server did not start")
-        await asyncio.sleep(0.05)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port_file.read_text()}") as channel:
-        stub = EmbeddingServiceStub(channel)
-        while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        return await measure(stub, rounds, seconds)
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
+    model = load_catalog().models[MODEL]
+    assert isinstance(model, LocalModel)
+    folder = locate(model.source)
+    with ExitStack() as servers:
+        address, _ = servers.enter_context(embedder(MODEL))
+        url = "" if options.no_peer else servers.enter_context(infinity(folder, MODEL))
+        asyncio.run(run(address, url, Bare(folder, model), rounds, seconds)).finish(options.json)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

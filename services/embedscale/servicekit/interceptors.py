@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from embedscale.core.errors import EmbedscaleError
+from embedscale.core.errors import EmbedscaleError, InvalidField
 from embedscale.servicekit.status import internal_status, logged_incident, to_status
 from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
 
@@ -38,34 +39,62 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _wrapped(handler: "grpc.RpcMethodHandler[Any, Any]", method: str) -> "grpc.RpcMethodHandler[Any, Any]":
-    streams_out = handler.response_streaming
-    name = "_".join(("stream" if handler.request_streaming else "unary", "stream" if streams_out else "unary"))
+    streams_in, streams_out = handler.request_streaming, handler.response_streaming
+    name = "_".join(("stream" if streams_in else "unary", "stream" if streams_out else "unary"))
     wrap = _wrap_stream if streams_out else _wrap_unary
+    read = _each_readable if streams_in else _readable
     make = getattr(grpc, f"{name}_rpc_method_handler")
     wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-        wrap(getattr(handler, name), method), handler.request_deserializer, handler.response_serializer
+        wrap(getattr(handler, name), method, read), _kept(handler.request_deserializer), handler.response_serializer
     )
     return wrapped
 
 
-def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+def _kept(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return what cannot be read as an error: raised here, it would become UNKNOWN with the text of an exception."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return InvalidField("the request is not a message of the type that this method takes")
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, InvalidField):
+        raise request
+    return request
+
+
+async def _each_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
+
+
+def _wrap_unary(
+    behaviour: Callable[..., Awaitable[Any]], method: str, read: Callable[[Any], Any]
+) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
         with _Observed(method) as observed:
             try:
-                return await behaviour(request, context)
+                return await behaviour(read(request), context)
             except Exception as error:
                 await observed.fail(error, context)
 
     return call
 
 
-def _wrap_stream(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+def _wrap_stream(
+    behaviour: Callable[..., AsyncIterator[Any]], method: str, read: Callable[[Any], Any]
+) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         with _Observed(method) as observed:
             try:
-                async for response in behaviour(request, context):
+                async for response in behaviour(read(request), context):
                     yield response
             except Exception as error:
                 await observed.fail(error, context)

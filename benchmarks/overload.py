@@ -1,0 +1,170 @@
+"""What a server does when it is offered ten times what it can take: goodput, refusals, memory, recovery.
+
+    python -m benchmarks.overload [--seconds 60] [--quick] [--json FILE]
+
+A request has 32 short passages that were never sent before, and a deadline of 2 s. The peak is that of four callers in
+turn, measured before the flood and after it; goodput counts the answers that came in time.
+"""
+
+import asyncio
+import time
+import uuid
+from dataclasses import asdict, dataclass
+
+import grpc
+import numpy as np
+import psutil
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
+
+from benchmarks.common import Goal, Report, arguments, embedder, table
+from embedscale.evaluator import builtin
+from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+
+MODEL = "all-MiniLM-L6-v2"
+PASSAGES = list(builtin.load("builtin:velmar/en").corpus.values())
+DEADLINE_SECONDS = 2.0
+
+
+def request(texts: list[str]) -> pb.EmbedRequest:
+    """Texts as a request."""
+    inputs = [pb.Input(text=text) for text in texts]
+    return pb.EmbedRequest(model=MODEL, inputs=inputs, truncation=wire.TRUNCATION_END)
+
+
+def unseen(count: int, characters: int = 1000) -> list[str]:
+    """Passages that no cache has."""
+    return [f"{uuid.uuid4().hex[:6]} {PASSAGES[number % len(PASSAGES)][:characters]}" for number in range(count)]
+
+
+class Offered:
+    """Requests, and what became of them: moments of answers, seconds of refusals and the waits that they named."""
+
+    def __init__(self, stub: EmbeddingServiceStub) -> None:
+        self.stub = stub
+        self.answered: list[float] = []
+        self.refused: list[float] = []
+        self.waits: list[float] = []
+        self.late = 0
+
+    async def one(self, timeout: float) -> None:
+        """Send one request."""
+        started = time.monotonic()
+        try:
+            await self.stub.Embed(request(unseen(32, 240)), timeout=timeout)
+            self.answered.append(time.monotonic())
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self.late += 1
+                return
+            self.refused.append(time.monotonic() - started)
+            (retry,) = [info for info in map(_retry_info, rpc_status.from_call(error).details) if info]
+            self.waits.append(retry.retry_delay.ToTimedelta().total_seconds())
+
+    async def closed_loop(self, callers: int, seconds: float) -> float:
+        """Answers a second of so many callers, each with one request at a time."""
+        end = time.monotonic() + seconds
+
+        async def caller() -> None:
+            while time.monotonic() < end:
+                await self.one(timeout=30)
+
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return sum(moment <= end for moment in self.answered) / seconds
+
+    async def open_loop(self, rate: float, seconds: float) -> float:
+        """Answers a second while so many requests a second are sent whatever becomes of them."""
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as calls:
+            for number in range(round(rate * seconds)):
+                await asyncio.sleep(max(start + number / rate - time.monotonic(), 0))
+                calls.create_task(self.one(DEADLINE_SECONDS))
+            end = time.monotonic()
+        return sum(moment <= end for moment in self.answered) / (end - start)
+
+
+def _retry_info(detail: object) -> RetryInfo | None:
+    info = RetryInfo()
+    return info if detail.Unpack(info) else None
+
+
+@dataclass(frozen=True)
+class Overload:
+    """What was found; rates are requests a second, and times are seconds."""
+
+    peak: float
+    goodput: float
+    answered: int
+    refused: int
+    late: int
+    refusals_p99: float
+    shortest_wait: float
+    longest_wait: float
+    recovery: float
+
+
+async def overload(stub: EmbeddingServiceStub, *, peak_seconds: float, seconds: float) -> Overload:
+    """Measure the peak, offer ten times that, then ask for one text, and measure the peak again."""
+    before = await Offered(stub).closed_loop(callers=4, seconds=peak_seconds)
+    flood = Offered(stub)
+    goodput = await flood.open_loop(10 * before, seconds)
+    started = time.monotonic()
+    await stub.Embed(request(unseen(1)))
+    recovery = time.monotonic() - started
+    after = await Offered(stub).closed_loop(callers=4, seconds=peak_seconds)
+    return Overload(
+        peak=(before + after) / 2,
+        goodput=goodput,
+        answered=len(flood.answered),
+        refused=len(flood.refused),
+        late=flood.late,
+        refusals_p99=float(np.percentile(flood.refused, 99)),
+        shortest_wait=min(flood.waits),
+        longest_wait=max(flood.waits),
+        recovery=recovery,
+    )
+
+
+async def until_ready(stub: EmbeddingServiceStub) -> None:
+    """Wait until the model answers."""
+    while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
+async def run(address: str, server: psutil.Process, seconds: float) -> Report:
+    """Measure, and put the figures into a report."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = EmbeddingServiceStub(channel)
+        await until_ready(stub)
+        await stub.Embed(request(unseen(256)))  # it learns its speed
+        await Offered(stub).closed_loop(callers=4, seconds=seconds / 6)
+        memory = server.memory_info().rss
+        found = await overload(stub, peak_seconds=seconds / 3, seconds=seconds)
+        grown = server.memory_info().rss / memory
+    rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in asdict(found).items()]
+    rates = [f"{rate:.2f}/s" for rate in (found.goodput, found.peak)]
+    goals = [
+        Goal("goodput at ten times the peak", *rates, found.goodput / found.peak, 0.95),
+        Goal("refusals, p99, of 50 ms", f"{1000 * found.refusals_p99:.0f} ms", "", found.refusals_p99 / 0.05, 1, True),
+        Goal("memory after, of before", f"{memory * grown / 2**20:.0f} MiB", "", grown, 1.05, True),
+        Goal("one text right after, of 1 s", f"{found.recovery:.2f} s", "", found.recovery, 1, True),
+    ]
+    figures = asdict(found) | {"memory_growth": grown}
+    measured = table(("what, in requests a second or seconds", "measured"), rows)
+    return Report("overload", [f"{MODEL}, {seconds:g} s.", measured], goals, figures)
+
+
+def main() -> None:
+    """Start a server, measure, print."""
+    parser = arguments(__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="of the flood")
+    options = parser.parse_args()
+    seconds = 6 if options.quick else options.seconds
+    with embedder(MODEL) as (address, process):
+        asyncio.run(run(address, psutil.Process(process.pid), seconds)).finish(options.json)
+
+
+if __name__ == "__main__":
+    main()
