@@ -36,6 +36,7 @@ class Application:
     """What a service brings to its server.
 
     `register` adds servicers; `start` returns when the service can answer; `close` gives everything back.
+    `drain` begins to stop: it ends what would go on for longer than calls may.
     `other_services` are registered beside the one that health is about.
     """
 
@@ -44,6 +45,7 @@ class Application:
     start: Callable[[], Awaitable[None]] = _nothing
     close: Callable[[], Awaitable[None]] = _nothing
     other_services: Sequence[str] = ()
+    drain: Callable[[], Awaitable[None]] = _nothing
 
 
 class Server:
@@ -85,6 +87,7 @@ class Server:
     async def stop(self) -> None:
         """Refuse new calls, let running ones end within the grace, close."""
         await self.health.enter_graceful_shutdown()
+        await self.application.drain()
         await self.server.stop(self.settings.drain_seconds)
         await self.application.close()
 
