@@ -236,7 +236,7 @@ async def test_an_evaluation_that_kills_three_times_is_given_up(world: World) ->
         assert await store.claim() is None
         ended = await store.get(created.id)
         assert (ended.state, ended.failure.reason) == (State.FAILED, "EVALUATION_ABANDONED")
-        assert "3 times" in ended.failure.message
+        assert "3 evaluators died" in ended.failure.message
         assert (await store.events(created.id, 0, 100))[-1].state is State.FAILED
 
 

@@ -20,6 +20,7 @@ class RedisNews(News):
         self._client = client
         self._stream = stream
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self._reached_since: float | None = None
 
     @property
@@ -32,14 +33,14 @@ class RedisNews(News):
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening. A client that is just connecting takes a cancellation for a failure, hence the flag."""
+        self._stopped = True
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _listen(self) -> None:
-        while True:
+        while not self._stopped:
             with contextlib.suppress(RedisError, OSError):
                 await self._read_on()
             self._reached_since = None
@@ -50,7 +51,7 @@ class RedisNews(News):
         last = newest[0][0] if newest else b"0-0"
         self._reached_since = asyncio.get_running_loop().time()
         self.tell_all()
-        while True:
+        while not self._stopped:
             answer = await self._client.execute_command(
                 "XREAD", "BLOCK", _BLOCK_MS, "STREAMS", self._stream, last, keys=[self._stream]
             )
