@@ -85,6 +85,7 @@ class LocalCluster:
         embedding = [await self._ready(service) for service in (embedder, proxy)]
         evaluator = self._serve("evaluator", self.ports.evaluator, [
             *[part for address in embedding for part in ("--embedding-addresses", address)],
+            *("--redis-url", redis_url, "--data-folder", str(self.home.folder / "data")),
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
         ])  # fmt: skip
         return ClusterState(0, embedding, await self._ready(evaluator), redis_url)
@@ -96,7 +97,7 @@ class LocalCluster:
         port = self.ports.redis or free_port()
         options = {
             "port": port, "bind": LOOPBACK, "dir": self.home.redis, "save": "", "appendonly": "yes",
-            "maxmemory": _REDIS_MEMORY, "maxmemory-policy": "allkeys-lfu", "loglevel": "warning",
+            "maxmemory": _REDIS_MEMORY, "maxmemory-policy": "volatile-lfu", "loglevel": "warning",
             "set-proc-title": "no",
         }  # fmt: skip
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]

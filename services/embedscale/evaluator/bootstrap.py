@@ -1,6 +1,7 @@
 """Names the evaluator's concrete classes."""
 
 import grpc
+from platformdirs import user_state_path
 
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
 from embedscale.evaluator.index import FlatIndex
@@ -56,4 +57,5 @@ def _store(settings: EvaluatorSettings) -> EvaluationStore:
     limits = QueueLimits(settings.queued_evaluations, settings.running_per_caller, settings.attempts_that_die)
     if settings.redis_url:
         return RedisEvaluations(parse_redis_url(settings.redis_url), limits, settings.lease_seconds)
-    return SqliteEvaluations(settings.data_folder / "evaluations.sqlite", limits)
+    folder = settings.data_folder or user_state_path("embedscale")
+    return SqliteEvaluations(folder / "evaluations.sqlite", limits)

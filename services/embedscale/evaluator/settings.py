@@ -21,8 +21,9 @@ class EvaluatorSettings(ServerSettings):
     redis_url: RedisUrlSetting = ""
     """URL of the Redis that keeps the evaluations, of the same kinds as the embedder's; all evaluators with the same
     Redis share their work. Without it they are kept in a file under the data folder."""
-    data_folder: Path = Path("embedscale-data")
-    """Folder for what the evaluator keeps; without Redis its evaluations, in a file that no other process may share."""
+    data_folder: Path | None = None
+    """Folder for what the evaluator keeps, by default one in the user's state folder. Without Redis its evaluations are
+    there too, in a file that no other process may share."""
     running_evaluations: int = Field(default=2, ge=1)
     """Evaluations that run at once in this process; others wait, or run in another replica."""
     running_per_caller: int = Field(default=0, ge=0)

@@ -158,7 +158,7 @@ class SqliteEvaluations:
                 self._take_up()
         except sqlite3.OperationalError as error:
             self._database.close()
-            message = f"{error}; is another evaluator using it? Several evaluators share a Redis: --redis-url"
+            message = f"{error}; is another evaluator using it? Give each a --data-folder, or all one --redis-url"
             raise OSError(0, message, str(self._file)) from None
 
     def _close(self) -> None:
