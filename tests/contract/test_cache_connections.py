@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from embedscale.embedding.redis_url import parse_redis_url
+from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import cache_service_pb2 as pb
 from tests import redis_servers
 from tests.contract.test_cache_faults import caching, eventually

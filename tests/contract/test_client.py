@@ -5,6 +5,7 @@ import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -124,8 +125,8 @@ async def test_vectors_of_different_spaces_are_never_put_together(stack: AsyncEx
             await client.embed(["a", "b"], model="m")
 
 
-async def test_evaluations_run_without_asyncio(stack: AsyncExitStack, embedder: str) -> None:
-    settings = EvaluatorSettings(embedding_addresses=[embedder], drain_seconds=0)
+async def test_evaluations_run_without_asyncio(stack: AsyncExitStack, embedder: str, tmp_path: Path) -> None:
+    settings = EvaluatorSettings(embedding_addresses=[embedder], drain_seconds=0, data_folder=tmp_path)
     address = await served(stack, bootstrap.build(settings), settings)
 
     def evaluate() -> tuple[int, float]:

@@ -127,8 +127,10 @@ async def test_cancelling_stops_within_a_second_and_the_next_one_runs(evaluation
     assert (await finished(evaluations, MINILM, "builtin:velmar/en")).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
-async def test_evaluations_wait_for_a_place(stack: AsyncExitStack, embedder: str, proxy: str) -> None:
-    settings = EvaluatorSettings(embedding_addresses=[embedder, proxy], running_evaluations=1, drain_seconds=0)
+async def test_evaluations_wait_for_a_place(stack: AsyncExitStack, embedder: str, proxy: str, tmp_path: Path) -> None:
+    settings = EvaluatorSettings(
+        embedding_addresses=[embedder, proxy], running_evaluations=1, drain_seconds=0, data_folder=tmp_path
+    )
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
         first = await evaluations.create(E5, "builtin:velmar/ko")
@@ -136,7 +138,8 @@ async def test_evaluations_wait_for_a_place(stack: AsyncExitStack, embedder: str
         async for event in evaluations.watch(first.name):
             if event.state == pb.EVALUATION_STATE_RUNNING and event.done:
                 break
-        assert (await evaluations.get(second.name)).state == pb.EVALUATION_STATE_QUEUED
+        waiting = await evaluations.get(second.name)
+        assert (waiting.state, waiting.queue_position) == (pb.EVALUATION_STATE_QUEUED, 1)
         assert (await evaluations.cancel(first.name)).state == pb.EVALUATION_STATE_CANCELLED
         async for _ in evaluations.watch(second.name):
             pass
@@ -216,8 +219,9 @@ async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channe
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack) -> None:
-    settings = EvaluatorSettings(embedding_addresses=[f"127.0.0.1:{free_port()}"], drain_seconds=0)
+async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    settings = EvaluatorSettings(embedding_addresses=[address], drain_seconds=0, data_folder=tmp_path)
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
         evaluation = await asyncio.wait_for(finished(evaluations, MINILM, "builtin:velmar/en"), 30)

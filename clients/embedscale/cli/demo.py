@@ -40,7 +40,7 @@ async def demo(chart: Path) -> None:
             home.publish(replace(state, pid=os.getpid()))
             async with AsyncEvaluationClient(state.evaluation_address) as client:
                 with live_view(wanted) as view:
-                    evaluations = await run_all(client, wanted, view.show)
+                    evaluations = await run_all(client, wanted, view.show, view.wait)
             click.echo("stopping the cluster")
     printing.as_table(results.by_language(evaluations))
     hits = sum(one.result.usage.cache_hits for one in evaluations)

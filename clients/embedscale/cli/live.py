@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from embedscale.cli.evaluations import Wanted
+from embedscale.cli.references import ordinal
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 STAGES = {
@@ -25,6 +26,9 @@ class LiveView(Protocol):
 
     def show(self, place: int, event: pb.EvaluationEvent) -> None:
         """Show an event of evaluation `place`."""
+
+    def wait(self, place: int, position: int) -> None:
+        """Show that evaluation `place` waits, and how many are before it."""
 
     def __enter__(self) -> Self: ...
 
@@ -62,12 +66,16 @@ class Bars:
             return
         self._progress.start_task(task)
         ended = event.state != pb.EVALUATION_STATE_RUNNING
-        stage = pb.EvaluationState.Name(event.state).split("_")[-1].lower() if ended else STAGES[event.stage]
+        stage = _stage(event)
         self._progress.update(
             task, completed=event.done, total=event.total or None, stage=stage, score=score(event.running)
         )
         if ended:
             self._progress.stop_task(task)
+
+    def wait(self, place: int, position: int) -> None:
+        """See `LiveView`."""
+        self._progress.update(self._tasks[place], stage=f"waiting ({ordinal(position)})")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -88,12 +96,17 @@ class Lines:
 
     def show(self, place: int, event: pb.EvaluationEvent) -> None:
         """See `LiveView`."""
-        ended = event.state not in (pb.EVALUATION_STATE_QUEUED, pb.EVALUATION_STATE_RUNNING)
-        stage = pb.EvaluationState.Name(event.state).split("_")[-1].lower() if ended else STAGES[event.stage]
+        self._say(place, _stage(event), score(event.running))
+
+    def wait(self, place: int, position: int) -> None:
+        """See `LiveView`."""
+        self._say(place, f"waiting ({ordinal(position)})", "")
+
+    def _say(self, place: int, stage: str, scored: str) -> None:
         if self._said.get(place) != stage:
             self._said[place] = stage
             wanted = self._wanted[place]
-            click.echo(f"{wanted.model}  {wanted.dataset}  {stage}  {score(event.running)}".rstrip(), err=True)
+            click.echo(f"{wanted.model}  {wanted.dataset}  {stage}  {scored}".rstrip(), err=True)
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +115,14 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End."""
+
+
+def _stage(event: pb.EvaluationEvent) -> str:
+    if event.state not in (pb.EVALUATION_STATE_QUEUED, pb.EVALUATION_STATE_RUNNING):
+        return pb.EvaluationState.Name(event.state).split("_")[-1].lower()
+    if not event.stage and event.attempt > 1:
+        return f"attempt {event.attempt}"
+    return STAGES[event.stage]
 
 
 def score(metrics: Sequence[pb.Metric]) -> str:

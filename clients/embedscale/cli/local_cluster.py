@@ -98,6 +98,7 @@ class LocalCluster:
         embedding = [await self._ready(service) for service in (embedder, proxy)]
         evaluator = self._serve("evaluator", self.ports.evaluator, [
             *[part for address in embedding for part in ("--embedding-addresses", address)],
+            *("--redis-url", redis_url, "--data-folder", str(self.home.folder / "data")),
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)
@@ -120,7 +121,7 @@ class LocalCluster:
         port = self.ports.redis or free_port()
         options = {
             "port": port, "bind": LOOPBACK, "dir": self.home.redis, "save": "", "appendonly": "yes",
-            "maxmemory": _REDIS_MEMORY, "maxmemory-policy": "allkeys-lfu", "loglevel": "warning",
+            "maxmemory": _REDIS_MEMORY, "maxmemory-policy": "volatile-lfu", "loglevel": "warning",
             "set-proc-title": "no",
         }  # fmt: skip
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]

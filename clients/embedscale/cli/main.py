@@ -5,10 +5,15 @@ import click
 from embedscale.cli.cache import cache
 from embedscale.cli.demo import demo
 from embedscale.cli.embed import embed
+from embedscale.cli.export import export
+from embedscale.cli.list import list_evaluations
 from embedscale.cli.models import models
 from embedscale.cli.run import run
+from embedscale.cli.show import show
+from embedscale.cli.stop import cancel, delete
 from embedscale.cli.up import down, up
 from embedscale.cli.version import version
+from embedscale.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -16,5 +21,20 @@ def main() -> None:
     """Serve embedding models and measure which one is best on your documents and languages."""
 
 
-for command in (up, down, models, embed, cache, run, demo, version):
+for command in (
+    up,
+    down,
+    models,
+    embed,
+    cache,
+    run,
+    list_evaluations,
+    show,
+    watch,
+    cancel,
+    delete,
+    export,
+    demo,
+    version,
+):
     main.add_command(command)

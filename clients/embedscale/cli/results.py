@@ -44,6 +44,13 @@ def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
     named = {f"{metric.name}@{metric.cutoff}": metric for metric in result.metrics}
     return {
         "name": evaluation.name,
+        "state": pb.EvaluationState.Name(evaluation.state).removeprefix("EVALUATION_STATE_").lower(),
+        "error": evaluation.error.message,
+        "attempt": evaluation.attempt,
+        "queue_position": evaluation.queue_position,
+        "caller": evaluation.caller,
+        "created": evaluation.create_time.ToJsonString(),
+        "ended": evaluation.end_time.ToJsonString() if evaluation.HasField("end_time") else None,
         "model": evaluation.spec.model,
         "dataset": evaluation.spec.dataset,
         "metrics": {name: metric.value for name, metric in named.items()},
@@ -56,6 +63,34 @@ def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
         "seconds": result.duration.ToTimedelta().total_seconds(),
         "usage": _numbers(result.usage),
     }
+
+
+def query_as_dict(row: pb.QueryResult) -> dict[str, Any]:
+    """What was retrieved for a query, the best first."""
+    return {
+        "query_id": row.query_id,
+        "rank": row.rank,
+        "retrieved": [{"document_id": one.document_id, "score": one.score} for one in row.retrieved],
+        "judgements": [{"document_id": one.document_id, "grade": one.grade} for one in row.judgements],
+    }
+
+
+def event_as_dict(event: pb.EvaluationEvent) -> dict[str, Any]:
+    """What happened, and how far the evaluation was."""
+    return {
+        "sequence": event.sequence,
+        "time": event.time.ToJsonString(),
+        "state": pb.EvaluationState.Name(event.state).removeprefix("EVALUATION_STATE_").lower(),
+        "attempt": event.attempt,
+        "stage": pb.EvaluationStage.Name(event.stage).removeprefix("EVALUATION_STAGE_").lower(),
+        "done": event.done,
+        "total": event.total,
+    }
+
+
+def scores(evaluation: pb.Evaluation) -> dict[str, str]:
+    """Every metric with its interval, by its name."""
+    return {label(m): f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in evaluation.result.metrics}
 
 
 def _numbers(usage: pb.EvaluationUsage) -> dict[str, float]:

@@ -6,7 +6,7 @@ import click
 
 from embedscale.cli import options, printing, results
 from embedscale.cli.errors import asynchronous
-from embedscale.cli.evaluations import Wanted, run_all
+from embedscale.cli.evaluations import Wanted, run_all, start
 from embedscale.cli.live import live_view
 from embedscale.client import AsyncEvaluationClient
 
@@ -20,6 +20,7 @@ from embedscale.client import AsyncEvaluationClient
 @click.option("--dimensions", type=click.IntRange(0), default=0, help="Length of the vectors; 0: the model's own.")
 @click.option("--truncation", type=click.Choice(["end", "windows", "error"]), default="end", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
+@click.option("--detach", "-d", is_flag=True, help="Only start them, and print their ids.")
 @options.evaluation_address()
 @options.output("table", "json")
 @asynchronous
@@ -29,6 +30,7 @@ async def run(
     cutoffs: Sequence[int],
     dimensions: int,
     truncation: str,
+    detach: bool,
     address: str | None,
     output: str,
 ) -> None:
@@ -39,9 +41,19 @@ async def run(
     located = [options.located(dataset) for dataset in datasets]
     wanted = [Wanted(model, dataset, cutoffs, dimensions, truncation) for dataset in located for model in models]
     async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+        if detach:
+            _print_started([await start(client, one) for one in wanted], output)
+            return
         with live_view(wanted) as view:
-            evaluations = await run_all(client, wanted, view.show)
+            evaluations = await run_all(client, wanted, view.show, view.wait)
     if output == "json":
         printing.as_json({"evaluations": [results.as_dict(evaluation) for evaluation in evaluations]})
     else:
         printing.as_table(results.as_table(evaluations))
+
+
+def _print_started(names: Sequence[str], output: str) -> None:
+    if output == "json":
+        printing.as_json({"evaluations": [{"name": name} for name in names]})
+    else:
+        click.echo("\n".join(name.removeprefix("evaluations/") for name in names))

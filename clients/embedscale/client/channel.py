@@ -11,7 +11,7 @@ from embedscale.client.errors import from_rpc_error
 ResponseT = TypeVar("ResponseT")
 
 MAX_MESSAGE_BYTES = 64 * 2**20
-_LOOPBACK = ("127.", "localhost:", "[::1]")
+_LOOPBACK = ("127.", "localhost:", "[::1]", "ipv4:127.")
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],

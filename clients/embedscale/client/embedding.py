@@ -1,6 +1,8 @@
 """Embedding texts from Python."""
 
 import asyncio
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +24,12 @@ Truncation = Literal["error", "end", "windows"]
 BATCH_SIZE = 64
 CONCURRENT_BATCHES = 4
 TIMEOUT_SECONDS = 600.0
+LOOK_AGAIN_SECONDS = 15.0
+
+USABLE = (pb.MODEL_STATE_READY, pb.MODEL_STATE_UNLOADED)
+"""States in which a model answers; one that is not in memory is loaded for its first call."""
+
+_Home = tuple[Channel, pb.Model]
 
 
 @dataclass(frozen=True)
@@ -47,13 +55,19 @@ class EmbedResult:
 
 
 class AsyncEmbeddingClient(AsyncClosing):
-    """Embeds through one or several servers; a model is found at whichever address lists it."""
+    """Embeds through one or several servers; a model is found at whichever address lists it.
+
+    Several addresses that list the same model, in the same vector space, share the batches; when one of them does not
+    answer, the others do its part, and it is asked again some seconds later.
+    """
 
     def __init__(self, addresses: Sequence[str]) -> None:
         if not addresses:
             raise ValueError("addresses is empty: name at least one host:port")
         self._channels = [Channel(address) for address in addresses]
-        self._homes: dict[str, tuple[Channel, pb.Model]] = {}
+        self._homes: dict[str, list[_Home]] = {}
+        self._turn = itertools.count()
+        self._look_again = math.inf
 
     async def embed(
         self,
@@ -67,7 +81,7 @@ class AsyncEmbeddingClient(AsyncClosing):
     ) -> EmbedResult:
         """Embed texts in batches, a few at a time. `timeout` is for the whole, in seconds. Raises ClientError."""
         given = list(texts)
-        channel, description = await self._home(model)
+        _, description = await self._home(model)
         size = min(BATCH_SIZE, description.max_inputs or BATCH_SIZE)
         requests = [
             pb.EmbedRequest(
@@ -79,22 +93,19 @@ class AsyncEmbeddingClient(AsyncClosing):
             )
             for start in range(0, len(given), size)
         ]
-        responses = await self._send(channel, requests, timeout)
+        responses = await self._send(requests, timeout)
         _refuse_mixed(responses, model)
         return _joined(responses, dimensions or description.dimensions, description.fingerprint)
 
-    async def _send(
-        self, channel: Channel, requests: Sequence[pb.EmbedRequest], timeout: float
-    ) -> Sequence[pb.EmbedResponse]:
+    async def _send(self, requests: Sequence[pb.EmbedRequest], timeout: float) -> Sequence[pb.EmbedResponse]:
         """Send all, a few at a time, within `timeout` seconds; the first failure cancels the others and is raised."""
         places = asyncio.Semaphore(CONCURRENT_BATCHES)
         deadline = asyncio.get_running_loop().time() + timeout
 
         async def send(request: pb.EmbedRequest, position: int) -> pb.EmbedResponse:
             async with places:
-                left = deadline - asyncio.get_running_loop().time()
                 try:
-                    return await channel.call(_stub(channel).Embed(request, timeout=left))
+                    return await self._answered(request, deadline)
                 except ClientError as error:
                     raise error.moved(position) from None
 
@@ -103,10 +114,27 @@ class AsyncEmbeddingClient(AsyncClosing):
                 size = len(requests[0].inputs) if requests else 0
                 tasks = [group.create_task(send(request, index * size)) for index, request in enumerate(requests)]
         except ExceptionGroup as failures:
-            if isinstance(failures.exceptions[0], Unavailable):
-                self._homes.clear()  # the next call looks where models are now
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
+
+    async def _answered(self, request: pb.EmbedRequest, deadline: float) -> pb.EmbedResponse:
+        """Ask one home of the model after the other until one answers."""
+        while True:
+            channel, _ = await self._home(request.model)
+            left = deadline - asyncio.get_running_loop().time()
+            try:
+                return await channel.call(_stub(channel).Embed(request, timeout=left))
+            except Unavailable:
+                if not self._left_without(channel, request.model):
+                    raise
+
+    def _left_without(self, channel: Channel, model: str) -> bool:
+        """Pass over a channel that does not answer; whether the model has another home. The last is looked for anew."""
+        self._look_again = min(self._look_again, asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS)
+        left = [home for home in self._homes.pop(model, []) if home[0] is not channel]
+        if left:
+            self._homes[model] = left
+        return bool(left)
 
     async def models(self) -> list[pb.Model]:
         """List the models of all addresses, by name. Raises ClientError if one of them does not answer."""
@@ -128,15 +156,22 @@ class AsyncEmbeddingClient(AsyncClosing):
         """Close all connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
-    async def _home(self, name: str) -> tuple[Channel, pb.Model]:
-        if name not in self._homes or self._homes[name][1].state != pb.MODEL_STATE_READY:
+    async def _home(self, name: str) -> _Home:
+        """One of the model's homes, in turn."""
+        late = asyncio.get_running_loop().time() > self._look_again
+        if late or not any(model.state in USABLE for _, model in self._homes.get(name, [])):
             await self._look_for(name)
-        return self._homes[name]
+        homes = self._homes[name]
+        return homes[next(self._turn) % len(homes)]
 
     async def _look_for(self, name: str) -> None:
         listed, failures = await self._listed()
+        self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS if failures else math.inf
+        found: dict[str, list[_Home]] = {}
         for channel, models in listed:
-            self._homes |= {model.name: (channel, model) for model in models}
+            for model in models:
+                found.setdefault(model.name, []).append((channel, model))
+        self._homes = {model: _alike(homes) for model, homes in found.items()}
         if name in self._homes:
             return
         if failures:
@@ -158,6 +193,12 @@ class AsyncEmbeddingClient(AsyncClosing):
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
+
+
+def _alike(homes: Sequence[_Home]) -> list[_Home]:
+    """Those that can be used, and of the vector space of the first of them; all when none can."""
+    ready = [home for home in homes if home[1].state in USABLE]
+    return [home for home in ready if home[1].fingerprint == ready[0][1].fingerprint] or list(homes)
 
 
 def _refuse_mixed(responses: Sequence[pb.EmbedResponse], model: str) -> None:

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 CALL_SECONDS = 30.0
 RECONNECTS = 10
 RECONNECT_SECONDS = 0.5
+RECONNECT_MOST_SECONDS = 5.0
 
 ENDED = (pb.EVALUATION_STATE_SUCCEEDED, pb.EVALUATION_STATE_FAILED, pb.EVALUATION_STATE_CANCELLED)
 """States after which nothing more happens."""
 
 
 class AsyncEvaluationClient(AsyncClosing):
-    """Talks to an evaluator at `host:port`, or to all replicas behind `dns:///name:port`."""
+    """Talks to an evaluator at `host:port`, or to all replicas behind `dns:///name:port` or `ipv4:host:port,host:port`.
+
+    Any replica answers for every evaluation.
+    """
 
     def __init__(self, address: str) -> None:
         self._channel = Channel(address)
@@ -63,7 +67,7 @@ class AsyncEvaluationClient(AsyncClosing):
                 failures += 1
                 if failures > RECONNECTS:
                     raise
-                await asyncio.sleep(RECONNECT_SECONDS)
+                await asyncio.sleep(min(RECONNECT_SECONDS * 2 ** (failures - 1), RECONNECT_MOST_SECONDS))
             else:
                 return
 
@@ -72,11 +76,12 @@ class AsyncEvaluationClient(AsyncClosing):
         request = pb.GetEvaluationRequest(name=name)
         return (await self._channel.call(self._stub.GetEvaluation(request, timeout=CALL_SECONDS))).evaluation
 
-    async def list(self) -> AsyncIterator[pb.Evaluation]:
-        """Yield all evaluations, the newest first."""
+    async def list(self, *, model: str = "", dataset: str = "", state: str = "") -> AsyncIterator[pb.Evaluation]:
+        """Yield evaluations, the newest first; those of a model, of a data set, in a state such as "running", or all."""
+        wanted = f"EVALUATION_STATE_{state.upper()}" if state else None
         token = ""
         while True:
-            request = pb.ListEvaluationsRequest(page_token=token)
+            request = pb.ListEvaluationsRequest(page_token=token, model=model, dataset=dataset, state=wanted)
             page = await self._channel.call(self._stub.ListEvaluations(request, timeout=CALL_SECONDS))
             for evaluation in page.evaluations:
                 yield evaluation

@@ -146,9 +146,9 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.get`."""
         return self._thread.run(self._client.get(name))
 
-    def list(self) -> Iterator[pb.Evaluation]:
+    def list(self, *, model: str = "", dataset: str = "", state: str = "") -> Iterator[pb.Evaluation]:
         """See `AsyncEvaluationClient.list`."""
-        return self._thread.iterate(self._client.list())
+        return self._thread.iterate(self._client.list(model=model, dataset=dataset, state=state))
 
     def query_results(self, name: str) -> Iterator[pb.QueryResult]:
         """See `AsyncEvaluationClient.query_results`."""
@@ -157,6 +157,10 @@ class EvaluationClient(_Client):
     def cancel(self, name: str) -> pb.Evaluation:
         """See `AsyncEvaluationClient.cancel`."""
         return self._thread.run(self._client.cancel(name))
+
+    def delete(self, name: str) -> None:
+        """See `AsyncEvaluationClient.delete`."""
+        self._thread.run(self._client.delete(name))
 
 
 async def _made(kind: type[ResultT], *arguments: object) -> ResultT:

@@ -10,7 +10,8 @@ EmbedscaleError
 ├── ModelStarting, ModelFailed
 ├── DeadlineExceeded
 ├── NonFiniteEmbedding
-└── EvaluationNotFinished, NotComparable
+├── EvaluationNotFinished, EvaluationAbandoned, NotComparable
+└── StoreUnavailable, Draining
 """
 
 from collections.abc import Mapping
@@ -147,3 +148,15 @@ class EvaluationNotFinished(EmbedscaleError):
 
 class NotComparable(EmbedscaleError):
     """The evaluations named cannot be compared with each other."""
+
+
+class EvaluationAbandoned(EmbedscaleError):
+    """Evaluators died while they worked on the evaluation, so often that it was given up."""
+
+
+class StoreUnavailable(EmbedscaleError):
+    """The store of evaluations cannot be reached; nothing is lost."""
+
+
+class Draining(EmbedscaleError):
+    """This server is shutting down; another replica takes the call."""

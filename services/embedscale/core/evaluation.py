@@ -1,7 +1,7 @@
 """An evaluation: what is measured, how far it is, and what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -117,12 +117,22 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to an evaluation; `sequence` counts from 1."""
+    """One thing that happened to an evaluation; `sequence` counts from 1, and so does `attempt` once it has run."""
 
     sequence: int
     time: datetime
     state: State
     progress: Progress
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an evaluation failed: the name of an ErrorReason of the wire, a sentence, the field at fault."""
+
+    reason: str
+    message: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +145,11 @@ class Evaluation:
     created: datetime
     ended: datetime | None = None
     result: Result | None = None
-    error: Exception | None = None
-
-    def into(self, state: State, **changes: object) -> "Evaluation":
-        """Return a copy in another state."""
-        return replace(self, state=state, **changes)  # type: ignore[arg-type]
+    failure: Failure | None = None
+    caller: str = ""
+    ordinal: int = 0
+    """Evaluations are numbered in the order they were created."""
+    attempt: int = 0
+    """How often an evaluator has begun it."""
+    queue_position: int = 0
+    """1 for the first that waits; 0 when it does not wait."""

@@ -7,10 +7,10 @@ from embedscale.embedding.leases import HeldLeases, NoLeases, RedisLeases
 from embedscale.embedding.memory_cache import MemoryCache
 from embedscale.embedding.redis_cache import RedisReader
 from embedscale.embedding.redis_store import RedisStore
-from embedscale.embedding.redis_url import parse_redis_url
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.embedding.tiered_cache import RedisTier, TieredVectorCache
 from embedscale.embedding.write_behind import WriteBehind
+from embedscale.servicekit.redis_url import parse_redis_url
 
 _READ_SHARE, _CLAIM_SHARE, _POLL_SHARE = 0.4, 0.4, 0.2
 """Shares of a request's time for the cache: a lookup, a claim, and a last look at others' work that fails."""

@@ -2,15 +2,12 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio.cluster import RedisCluster
 
-from embedscale.embedding.redis_url import RedisUrl
+from embedscale.servicekit.redis_connection import connect
+from embedscale.servicekit.redis_url import RedisUrl
 
 _SCAN_COUNT = 1000
 _CONNECT_SECONDS = 1.0
@@ -34,7 +31,7 @@ class RedisStore:
 
     def __init__(self, url: RedisUrl) -> None:
         # A client is typed for its synchronous and asynchronous forms at once, hence Any.
-        self._client, self._sentinels = _connect(url)
+        self._client, self._sentinels = connect(url, _CONNECT_SECONDS)
         self._cluster = isinstance(self._client, RedisCluster)
         self._mget = self._client.mget_nonatomic if self._cluster else self._client.mget
 
@@ -104,20 +101,3 @@ class RedisStore:
         await self._client.aclose()
         for sentinel in self._sentinels:
             await sentinel.aclose()
-
-
-def _connect(url: RedisUrl) -> tuple[Any, Sequence[Any]]:
-    """Make a client, not connected yet, and the clients of its sentinels."""
-    limits: dict[str, Any] = {
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": _CONNECT_SECONDS,
-        "socket_connect_timeout": _CONNECT_SECONDS,
-    }
-    if url.kind == "single":
-        return Redis.from_url(url.url, **limits), ()
-    if url.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in url.hosts]
-        return RedisCluster(startup_nodes=nodes, **limits, **url.options), ()
-    connect: Any = Sentinel
-    sentinel = connect(url.hosts, sentinel_kwargs=limits | url.sentinel_options, **limits, **url.options)
-    return sentinel.master_for(url.service), sentinel.sentinels

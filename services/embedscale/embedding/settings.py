@@ -1,22 +1,11 @@
 """Settings of every server that offers EmbeddingService."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from embedscale.embedding.redis_url import parse_redis_url
-from embedscale.servicekit.settings import ServerSettings
-
-
-def _checked_redis_url(url: str) -> str:
-    if url:
-        try:
-            parse_redis_url(url)
-        except ValueError as error:
-            raise PydanticCustomError("redis_url", "{fault}", {"fault": str(error)}) from None
-    return url
+from embedscale.servicekit.settings import RedisUrlSetting, ServerSettings
 
 
 class EmbeddingServerSettings(ServerSettings):
@@ -26,7 +15,7 @@ class EmbeddingServerSettings(ServerSettings):
     """YAML file of models that adds to the shipped catalog."""
     models: list[str] = []
     """Catalog names of the models to host. When empty: those that need no download, or whose upstream is set."""
-    redis_url: Annotated[str, AfterValidator(_checked_redis_url)] = ""
+    redis_url: RedisUrlSetting = ""
     """URL of the Redis that caches vectors: redis://, rediss:// (TLS), unix://,
     redis+sentinel://host:port,.../service/db or redis+cluster://host:port,...; none when empty."""
     redis_timeout_seconds: float = Field(default=0.045, gt=0)

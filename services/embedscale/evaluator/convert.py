@@ -1,9 +1,12 @@
 """Between the wire's messages and the domain's values."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
 
+import grpc
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,14 +15,17 @@ from embedscale.core.dataset import DatasetCard
 from embedscale.core.embedding import Truncation
 from embedscale.core.errors import InvalidField
 from embedscale.evaluator.comparison import compare, tied_with_best
+from embedscale.evaluator.jobs import NEWEST
 from embedscale.evaluator.metrics import METRICS, group_numbers
 from embedscale.servicekit.durations import to_duration
-from embedscale.servicekit.status import to_wire
+from embedscale.servicekit.status import written_failure
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 
 MAX_CUTOFF = 1000
 MAX_REQUEST_ID = 128
+MAX_CALLER = 128
+CALLER_METADATA = "embedscale-caller"
 MAX_PAGE_BYTES = 2**20
 _DEFAULT_CUTOFFS = (5,)
 _NAME_PREFIX = "evaluations/"
@@ -73,6 +79,36 @@ def to_page(size: int, token: str, default: int, limit: int) -> slice:
         raise InvalidField("page_token is not one that this server gave", field="page_token")
     start = int(token or 0)
     return slice(start, start + min(size or default, limit))
+
+
+def to_listing(request: pb.ListEvaluationsRequest) -> tuple[int, int]:
+    """Read the ordinal below which a page of evaluations begins, and its size. Raises InvalidField."""
+    page = to_page(request.page_size, request.page_token, 50, 1000)
+    return page.start or NEWEST, page.stop - page.start
+
+
+def to_filter(request: pb.ListEvaluationsRequest) -> Callable[[domain.Evaluation], bool]:
+    """Read which evaluations are wanted. Raises InvalidField."""
+    if request.state and request.state not in _STATES.values():
+        raise InvalidField(f"state has the unknown value {request.state}", field="state")
+
+    def wanted(one: domain.Evaluation) -> bool:
+        return (
+            (not request.model or one.spec.model == request.model)
+            and (not request.dataset or one.spec.dataset == request.dataset)
+            and (not request.state or _STATES[one.state] == request.state)
+        )
+
+    return wanted
+
+
+def to_caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Who calls: what its metadata say, or else the address it comes from, without the port."""
+    for name, value in context.invocation_metadata() or ():
+        if name == CALLER_METADATA:
+            return str(value)[:MAX_CALLER]
+    peer = unquote(context.peer())
+    return peer.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0] or peer
 
 
 def next_token(page: slice, total: int) -> str:
@@ -150,7 +186,10 @@ def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
         create_time=_timestamp(evaluation.created),
         end_time=_timestamp(evaluation.ended) if evaluation.ended else None,
         result=_result(evaluation.result) if evaluation.result else None,
-        error=to_wire(evaluation.error) if evaluation.error else None,
+        error=written_failure(evaluation.failure) if evaluation.failure else None,
+        attempt=evaluation.attempt,
+        queue_position=evaluation.queue_position,
+        caller=evaluation.caller,
     )
 
 
@@ -166,6 +205,7 @@ def to_event(event: domain.Event) -> pb.EvaluationEvent:
         total=progress.total,
         running=_metrics(progress.running),
         usage=_usage(progress.usage),
+        attempt=event.attempt,
     )
 
 

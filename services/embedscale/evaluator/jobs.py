@@ -1,76 +1,64 @@
-"""Evaluations as jobs of this process: started, queued, watched, cancelled, kept until too many newer ones came."""
+"""What callers do with evaluations: create, watch, list, cancel, delete. Any replica answers for all of them."""
 
-import asyncio
-import logging
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
-from embedscale.core.errors import EvaluationNotFinished, EvaluationNotFound, NotComparable, Overloaded
-from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Progress, QueryResult, State
-from embedscale.evaluator.pipeline import Pipeline
+from embedscale.core.errors import Draining, EvaluationNotFinished, NotComparable
+from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, QueryResult
+from embedscale.evaluator.store import EvaluationStore, heard, insisted
 
-log = logging.getLogger(__name__)
-
-_RETRY_SECONDS = 10.0
-
-
-@dataclass
-class _Job:
-    evaluation: Evaluation
-    events: list[Event] = field(default_factory=list)
-    results: Sequence[QueryResult] = ()
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    task: "asyncio.Task[None] | None" = None
+NEWEST = 2**53
+"""Above every ordinal."""
+_EVENTS = 500
+_LISTED = 200
+_SCANS = 20
+_ROWS = 1024
+_IDLE_SECONDS = 10.0
 
 
 class EvaluationJobs:
-    """All evaluations of this process, by id."""
+    """Evaluations in a store. Every method may raise StoreUnavailable, and EvaluationNotFound for an id."""
 
-    def __init__(self, pipeline: Pipeline, *, running: int, queued: int, kept: int) -> None:
-        self._pipeline = pipeline
-        self._places = asyncio.Semaphore(running)
-        self._queued = queued
-        self._kept = kept
-        self._jobs: dict[str, _Job] = {}
-        self._requests: dict[str, str] = {}
+    def __init__(self, store: EvaluationStore) -> None:
+        self._store = store
+        self._draining = False
 
-    def create(self, spec: EvaluationSpec, request_id: str) -> Evaluation:
-        """Start an evaluation, or return the one that the same request started before. Raises Overloaded."""
-        if (known := self._requests.get(request_id)) in self._jobs:
-            return self._jobs[known].evaluation
-        queued = sum(job.evaluation.state is State.QUEUED for job in self._jobs.values())
-        if queued >= self._queued:
-            raise Overloaded(f"{queued} evaluations are waiting, which is the limit", retry_after=_RETRY_SECONDS)
-        job = _Job(Evaluation(uuid.uuid4().hex, spec, State.QUEUED, datetime.now(UTC)))
-        self._jobs[job.evaluation.id] = job
-        if request_id:
-            self._requests[request_id] = job.evaluation.id
-        self._record(job, State.QUEUED, Progress())
-        job.task = asyncio.create_task(self._run(job))
-        self._forget_oldest()
-        return job.evaluation
+    async def create(self, spec: EvaluationSpec, caller: str, request_id: str) -> Evaluation:
+        """Queue an evaluation, or return the one that the same request created before. Raises Overloaded."""
+        return await self._store.create(spec, caller, request_id)
 
-    def get(self, evaluation_id: str) -> Evaluation:
-        """Return an evaluation as it stands. Raises EvaluationNotFound."""
-        return self._find(evaluation_id).evaluation
+    async def get(self, evaluation_id: str) -> Evaluation:
+        """Return an evaluation as it stands."""
+        return await self._store.get(evaluation_id)
 
-    def all(self) -> list[Evaluation]:
-        """All evaluations, the newest first."""
-        return [job.evaluation for job in reversed(self._jobs.values())]
+    async def page(
+        self, before: int, count: int, wanted: Callable[[Evaluation], bool]
+    ) -> tuple[list[Evaluation], int | None]:
+        """Wanted evaluations with ordinals below `before`, the newest first, and where the next page begins."""
+        found: list[Evaluation] = []
+        for _ in range(_SCANS):
+            batch = await self._store.page(before, _LISTED)
+            for place, evaluation in enumerate(batch, 1):
+                before = evaluation.ordinal
+                if wanted(evaluation):
+                    found.append(evaluation)
+                if len(found) == count:
+                    return found, before if place < len(batch) or len(batch) == _LISTED else None
+            if len(batch) < _LISTED:
+                return found, None
+        return found, before
 
-    def results(self, evaluation_id: str) -> Sequence[QueryResult]:
-        """Results of each query. Raises EvaluationNotFound or EvaluationNotFinished."""
-        job = self._find(evaluation_id)
-        if job.evaluation.state is not State.SUCCEEDED:
-            state = job.evaluation.state.value
+    async def results(self, evaluation_id: str, start: int, count: int) -> tuple[Sequence[QueryResult], int]:
+        """Results of some queries, and of how many there are. Raises EvaluationNotFinished."""
+        evaluation = await self._store.get(evaluation_id)
+        if evaluation.result is None:
+            state = evaluation.state.value
             raise EvaluationNotFinished(f"evaluations/{evaluation_id} has no results: it is {state}", field="name")
-        return job.results
+        return await self._store.results(evaluation, start, count), evaluation.result.query_count
 
-    def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
-        """Results by id of evaluations that may be compared. Raises EvaluationNotFound or NotComparable."""
-        evaluations = [self._find(name).evaluation for name in names]
+    async def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
+        """Results by id of evaluations that may be compared. Raises NotComparable."""
+        evaluations = [await self._store.get(name) for name in names]
         for one in evaluations:
             if one.result is None:
                 raise NotComparable(f"evaluations/{one.id} has not succeeded: it is {one.state.value}")
@@ -78,74 +66,46 @@ class EvaluationJobs:
                 raise NotComparable(f"evaluations/{one.id} ends at the cutoff {max(one.spec.cutoffs)}, before {cutoff}")
         if len({one.result.dataset_digest for one in evaluations if one.result}) > 1:
             raise NotComparable("the evaluations are of different data: their dataset_digest differ")
-        return {one.id: self._find(one.id).results for one in evaluations}
+        return {one.id: await self._all_results(one) for one in evaluations}
 
     async def watch(self, evaluation_id: str, after: int) -> AsyncIterator[Event]:
-        """Yield events with a sequence above `after` until the evaluation has ended. Raises EvaluationNotFound."""
-        job = self._find(evaluation_id)
+        """Yield events with a sequence above `after` until the evaluation has ended.
+
+        A store that goes away is waited for, once it has answered. Raises Draining when this server shuts down.
+        """
+        await self._store.get(evaluation_id)
+        ended = False
         while True:
-            news = job.news
-            for event in job.events[after:]:
+            news = self._store.news.of(evaluation_id)
+            if self._draining:
+                raise Draining("this evaluator is shutting down; another one goes on")
+            events = await insisted(partial(self._store.events, evaluation_id, after, _EVENTS))
+            for event in events:
                 after = event.sequence
                 yield event
-            if news is not job.news:
-                continue
-            if job.evaluation.state.ended:
+            if ended or (events and events[-1].state.ended):
                 return
-            await news.wait()
+            if not events:
+                # One more look after it has ended: the last event may have come since.
+                ended = (await insisted(partial(self._store.get, evaluation_id))).state.ended
+                if not ended:
+                    await heard(news, _IDLE_SECONDS)
 
     async def cancel(self, evaluation_id: str) -> Evaluation:
-        """Stop an evaluation and wait until it has. Raises EvaluationNotFound."""
-        job = self._find(evaluation_id)
-        await self._stop(job)
-        return job.evaluation
+        """End an evaluation as cancelled; whichever replica works on it stops. One that has ended stays as it is."""
+        return await self._store.cancel(evaluation_id)
 
     async def delete(self, evaluation_id: str) -> None:
-        """Stop and forget an evaluation. Raises EvaluationNotFound."""
-        await self._stop(self._find(evaluation_id))
-        self._jobs.pop(evaluation_id, None)
+        """Stop and forget an evaluation."""
+        await self._store.delete(evaluation_id)
 
-    async def close(self) -> None:
-        """Stop everything."""
-        await asyncio.gather(*(self._stop(job) for job in self._jobs.values()))
+    def drain(self) -> None:
+        """Send watchers to another replica."""
+        self._draining = True
+        self._store.news.tell_all()
 
-    async def _stop(self, job: _Job) -> None:
-        if job.task:
-            job.task.cancel()
-            await asyncio.wait([job.task])
-        if not job.evaluation.state.ended:
-            self._end(job, State.CANCELLED)
-
-    async def _run(self, job: _Job) -> None:
-        try:
-            async with self._places:
-                result, job.results = await self._pipeline.run(job.evaluation.spec, lambda p: self._progress(job, p))
-                self._progress(job, replace(job.events[-1].progress, running=result.metrics))
-            self._end(job, State.SUCCEEDED, result=result)
-        except Exception as error:
-            log.warning("evaluation %s failed", job.evaluation.id, exc_info=error)
-            self._end(job, State.FAILED, error=error)
-
-    def _progress(self, job: _Job, progress: Progress) -> None:
-        self._record(job, State.RUNNING, progress)
-        job.evaluation = job.evaluation.into(State.RUNNING)
-
-    def _end(self, job: _Job, state: State, **outcome: object) -> None:
-        job.evaluation = job.evaluation.into(state, ended=datetime.now(UTC), **outcome)
-        self._record(job, state, job.events[-1].progress)
-
-    def _record(self, job: _Job, state: State, progress: Progress) -> None:
-        job.events.append(Event(len(job.events) + 1, datetime.now(UTC), state, progress))
-        job.news.set()
-        job.news = asyncio.Event()
-
-    def _find(self, evaluation_id: str) -> _Job:
-        if evaluation_id not in self._jobs:
-            raise EvaluationNotFound(f"no evaluation 'evaluations/{evaluation_id}'", field="name")
-        return self._jobs[evaluation_id]
-
-    def _forget_oldest(self) -> None:
-        ended = [key for key, job in self._jobs.items() if job.evaluation.state.ended]
-        for key in ended[: max(len(self._jobs) - self._kept, 0)]:
-            del self._jobs[key]
-        self._requests = {request: key for request, key in self._requests.items() if key in self._jobs}
+    async def _all_results(self, evaluation: Evaluation) -> list[QueryResult]:
+        rows: list[QueryResult] = []
+        while batch := await self._store.results(evaluation, len(rows), _ROWS):
+            rows += batch
+        return rows

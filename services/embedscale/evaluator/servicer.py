@@ -13,12 +13,15 @@ from embedscale.evaluator.convert import (
     MAX_REQUEST_ID,
     fitting,
     next_token,
+    to_caller,
     to_comparison,
     to_comparison_response,
     to_dataset,
     to_evaluation,
     to_event,
+    to_filter,
     to_id,
+    to_listing,
     to_page,
     to_query_result,
     to_spec,
@@ -45,7 +48,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """Start an evaluation."""
         if len(request.request_id) > MAX_REQUEST_ID:
             raise InvalidField(f"request_id has more than {MAX_REQUEST_ID} characters", field="request_id")
-        evaluation = self._jobs.create(to_spec(request.spec), request.request_id)
+        evaluation = await self._jobs.create(to_spec(request.spec), to_caller(context), request.request_id)
         return pb.CreateEvaluationResponse(evaluation=to_evaluation(evaluation))
 
     async def WatchEvaluation(
@@ -59,14 +62,15 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
 
     async def GetEvaluation(self, request: pb.GetEvaluationRequest, context: Context) -> pb.GetEvaluationResponse:
         """Return an evaluation."""
-        return pb.GetEvaluationResponse(evaluation=to_evaluation(self._jobs.get(to_id(request.name))))
+        return pb.GetEvaluationResponse(evaluation=to_evaluation(await self._jobs.get(to_id(request.name))))
 
     async def ListEvaluations(self, request: pb.ListEvaluationsRequest, context: Context) -> pb.ListEvaluationsResponse:
         """List evaluations."""
-        rows = self._jobs.all()
-        page = to_page(request.page_size, request.page_token, 50, 1000)
-        shown = [to_evaluation(evaluation) for evaluation in rows[page]]
-        return pb.ListEvaluationsResponse(evaluations=shown, next_page_token=next_token(page, len(rows)))
+        before, count = to_listing(request)
+        found, following = await self._jobs.page(before, count, to_filter(request))
+        return pb.ListEvaluationsResponse(
+            evaluations=map(to_evaluation, found), next_page_token="" if following is None else str(following)
+        )
 
     async def CancelEvaluation(
         self, request: pb.CancelEvaluationRequest, context: Context
@@ -85,10 +89,10 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: pb.ListQueryResultsRequest, context: Context
     ) -> pb.ListQueryResultsResponse:
         """List what was retrieved."""
-        rows = self._jobs.results(to_id(request.name))
         page = to_page(request.page_size, request.page_token, 100, 1000)
-        shown = fitting(map(to_query_result, rows[page]), MAX_PAGE_BYTES)
-        token = next_token(slice(page.start, page.start + len(shown)), len(rows))
+        rows, total = await self._jobs.results(to_id(request.name), page.start, page.stop - page.start)
+        shown = fitting(map(to_query_result, rows), MAX_PAGE_BYTES)
+        token = next_token(slice(page.start, page.start + len(shown)), total)
         return pb.ListQueryResultsResponse(results=shown, next_page_token=token)
 
     async def CompareEvaluations(
@@ -96,7 +100,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     ) -> pb.CompareEvaluationsResponse:
         """Compare evaluations pair by pair."""
         ids, metric, cutoff = to_comparison(request)
-        results = self._jobs.comparable(ids, cutoff)
+        results = await self._jobs.comparable(ids, cutoff)
         return await asyncio.to_thread(to_comparison_response, results, metric, cutoff)
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from embedscale.servicekit.settings import ServerSettings
+from embedscale.servicekit.settings import RedisUrlSetting, ServerSettings
 
 
 class EvaluatorSettings(ServerSettings):
@@ -18,9 +18,23 @@ class EvaluatorSettings(ServerSettings):
     """Hosts that data sets may be fetched from; "*" for any, none when empty."""
     dataset_max_bytes: int = Field(default=512 * 2**20, ge=1)
     """Size of a data set at most."""
+    redis_url: RedisUrlSetting = ""
+    """URL of the Redis that keeps the evaluations, of the same kinds as the embedder's; all evaluators with the same
+    Redis share their work. Without it they are kept in a file under the data folder."""
+    data_folder: Path | None = None
+    """Folder for what the evaluator keeps, by default one in the user's state folder. Without Redis its evaluations are
+    there too, in a file that no other process may share."""
     running_evaluations: int = Field(default=2, ge=1)
-    """Evaluations that run at once; others wait in the order they came."""
+    """Evaluations that run at once in this process; others wait, or run in another replica."""
+    running_per_caller: int = Field(default=0, ge=0)
+    """Evaluations of one caller that run at once, in all replicas together; as many as there is room for with 0."""
     queued_evaluations: int = Field(default=1000, ge=0)
     """Evaluations that wait at most; more are refused with RESOURCE_EXHAUSTED."""
     kept_evaluations: int = Field(default=1000, ge=1)
     """Ended evaluations that are kept; the oldest are forgotten beyond it."""
+    kept_seconds: float = Field(default=90 * 86400.0, gt=0)
+    """How long an ended evaluation is kept."""
+    lease_seconds: float = Field(default=10.0, ge=0.2, le=3600)
+    """With Redis: how long an evaluator may not be heard of before another takes over its evaluations."""
+    attempts_that_die: int = Field(default=3, ge=1)
+    """An evaluation whose evaluators died so often has failed."""

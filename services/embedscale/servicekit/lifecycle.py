@@ -42,6 +42,7 @@ class Application:
     """What a service brings to its server.
 
     `register` adds servicers; `start` returns when the service can answer; `close` gives everything back.
+    `drain` begins to stop: it ends what would go on for longer than calls may.
     `other_services` are registered beside the one that health is about. `parts` names what has a health of its own,
     such as "models/NAME", and says whether each answers now; it is asked again and again.
     """
@@ -51,6 +52,7 @@ class Application:
     start: Callable[[], Awaitable[None]] = _nothing
     close: Callable[[], Awaitable[None]] = _nothing
     other_services: Sequence[str] = ()
+    drain: Callable[[], Awaitable[None]] = _nothing
     parts: Callable[[], Mapping[str, bool]] = _no_parts
 
 
@@ -113,6 +115,7 @@ class Server:
         if self._parts:
             self._parts.cancel()
         await self.health.enter_graceful_shutdown()
+        await self.application.drain()
         await self.server.stop(self.settings.drain_seconds)
         await self.application.close()
 

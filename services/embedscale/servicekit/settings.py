@@ -2,12 +2,28 @@
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict, SettingsError
 
+from embedscale.servicekit.redis_url import parse_redis_url
+
 EXIT_BAD_SETTINGS = 2
+
+
+def _checked_redis_url(url: str) -> str:
+    if url:
+        try:
+            parse_redis_url(url)
+        except ValueError as error:
+            raise PydanticCustomError("redis_url", "{fault}", {"fault": str(error)}) from None
+    return url
+
+
+RedisUrlSetting = Annotated[str, AfterValidator(_checked_redis_url)]
+"""URL of a Redis of any kind, or nothing."""
 
 
 class ServerSettings(BaseSettings):

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, status_pb2
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
 from embedscale.core import errors
+from embedscale.core.evaluation import Failure
 from embedscale.servicekit.durations import to_duration
 from embedscale.v1 import types_pb2 as wire
 
@@ -43,6 +44,9 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
         grpc.StatusCode.FAILED_PRECONDITION,
         wire.ERROR_REASON_EVALUATION_NOT_FINISHED,
     ),
+    errors.EvaluationAbandoned: (grpc.StatusCode.ABORTED, wire.ERROR_REASON_EVALUATION_ABANDONED),
+    errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STORE_UNAVAILABLE),
+    errors.Draining: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_DRAINING),
     errors.NotComparable: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_NOT_COMPARABLE),
 }
 
@@ -64,11 +68,23 @@ def from_reason(reason: str, message: str, *, field: str = "", retry_after: floa
     return kind(message, field=field)
 
 
-def to_wire(error: Exception) -> wire.Error:
-    """Carry an error inside a message; of one outside the tree nothing but an incident id, which the log also has."""
+def failure_of(error: Exception) -> Failure:
+    """What is kept of an error; of one outside the tree nothing but an incident id, which the log also has."""
     if isinstance(error, errors.EmbedscaleError):
-        return wire.Error(reason=reason_of(error), message=error.message, field=error.field)
-    return wire.Error(reason=wire.ERROR_REASON_INTERNAL, message=_INTERNAL.format(logged_incident(error)))
+        return Failure(wire.ErrorReason.Name(reason_of(error)).removeprefix(_PREFIX), error.message, error.field)
+    return Failure("INTERNAL", _INTERNAL.format(logged_incident(error)))
+
+
+def written_failure(failure: Failure) -> wire.Error:
+    """Carry a failure inside a message; a reason that only newer servers know becomes INTERNAL."""
+    name = _PREFIX + failure.reason
+    known = name if name in wire.ErrorReason.keys() else "ERROR_REASON_INTERNAL"  # noqa: SIM118 - not a mapping
+    return wire.Error(reason=known, message=failure.message, field=failure.field)
+
+
+def to_wire(error: Exception) -> wire.Error:
+    """Carry an error inside a message."""
+    return written_failure(failure_of(error))
 
 
 def logged_incident(error: Exception) -> str:

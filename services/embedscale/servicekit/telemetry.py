@@ -65,6 +65,16 @@ UPSTREAM_DOLLARS = Counter(
     "embedscale_upstream_dollars_total", "US dollars spent at upstreams, by model, at the catalog's price.", ["model"]
 )
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
+EVALUATIONS = Gauge(
+    "embedscale_evaluations", "Evaluations that are kept, by state; queued is the length of the queue.", ["state"]
+)
+EVALUATION_TAKEOVERS = Counter(
+    "embedscale_evaluation_takeovers_total", "Evaluations taken over from an evaluator that stopped renewing its lease."
+)
+EVALUATION_LEASE_LOSSES = Counter(
+    "embedscale_evaluation_lease_losses_total",
+    "Evaluations that this server stopped: cancelled, deleted, or taken over by another.",
+)
 
 
 def configure_logging(level: str) -> None:
