@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import Dataset, Imported
 from embedscale.core.embedding import (
     EmbeddedTexts,
     Embedding,
@@ -97,8 +97,11 @@ class DatasetSource(Protocol):
     async def load(self, uri: str) -> Dataset:
         """Read and check; raises DatasetNotFound, DatasetForbidden or DatasetInvalid."""
 
+    async def take_in(self, uri: str, *, lenient: bool) -> Imported:
+        """Read and check anew and keep; where `lenient`, faults are left out and told. Raises as `load` does."""
+
     def known(self) -> Sequence[str]:
-        """URIs of the data sets that need no path."""
+        """URIs of the data sets that need no path: those that ship, then the imported ones. Looks at the disk."""
 
 
 class VectorIndex(Protocol):

@@ -1,7 +1,13 @@
 """Names the evaluator's concrete classes."""
 
 import grpc
+from platformdirs import user_cache_path
 
+from embedscale.evaluator.datasets import cloud, hub
+from embedscale.evaluator.datasets.local_files import LocalFiles
+from embedscale.evaluator.datasets.location import FILE_SCHEME, WEB_SCHEMES, Origin
+from embedscale.evaluator.datasets.store import DatasetStore
+from embedscale.evaluator.datasets.website import Website
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
 from embedscale.evaluator.index import FlatIndex
 from embedscale.evaluator.jobs import EvaluationJobs
@@ -16,7 +22,7 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
     embedder = ClientTextEmbedder(settings.embedding_addresses)
-    datasets = DatasetSources(settings.dataset_roots, settings.dataset_hosts, settings.dataset_max_bytes)
+    datasets = build_sources(settings)
     pipeline = Pipeline(datasets, embedder, FlatIndex)
     jobs = EvaluationJobs(
         pipeline,
@@ -35,3 +41,13 @@ def build(settings: EvaluatorSettings) -> Application:
         await embedder.close()
 
     return Application(SERVICE_NAME, register, close=close)
+
+
+def build_sources(settings: EvaluatorSettings) -> DatasetSources:
+    """Every kind of place that data sets come from, by scheme."""
+    hosts, limit = settings.dataset_hosts, settings.dataset_max_bytes
+    origins: dict[str, Origin] = {FILE_SCHEME: LocalFiles(settings.dataset_roots), hub.SCHEME: hub.Hub(hosts)}
+    origins |= dict.fromkeys(WEB_SCHEMES, Website(hosts, limit))
+    origins |= dict.fromkeys(cloud.SCHEMES, cloud.Buckets(hosts, limit))
+    folder = settings.data_folder or user_cache_path("embedscale") / "datasets"
+    return DatasetSources(DatasetStore(folder, settings.kept_datasets), origins, limit)

@@ -15,9 +15,13 @@ class EvaluatorSettings(ServerSettings):
     dataset_roots: list[Path] = []
     """Folders under which data set files may be read; none when empty."""
     dataset_hosts: list[str] = []
-    """Hosts that data sets may be fetched from; "*" for any, none when empty."""
-    dataset_max_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Size of a data set at most."""
+    """Hosts and buckets that data sets may be fetched from; "*" for any, none when empty."""
+    dataset_max_bytes: int = Field(default=16 * 2**30, ge=1)
+    """Size of a data set at most, unpacked, in bytes."""
+    data_folder: Path | None = None
+    """Folder of imported data sets; without it, one in the user's cache folder."""
+    kept_datasets: int = Field(default=100, ge=1, le=10_000)
+    """Imported data sets that are kept; the least recently used are dropped beyond it."""
     running_evaluations: int = Field(default=2, ge=1)
     """Evaluations that run at once; others wait in the order they came."""
     queued_evaluations: int = Field(default=1000, ge=0)
