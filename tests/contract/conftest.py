@@ -50,12 +50,15 @@ def website(data: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def evaluator(session_stack: AsyncExitStack, embedder: str, proxy: str, data: Path) -> str:
+async def evaluator(
+    session_stack: AsyncExitStack, embedder: str, proxy: str, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     settings = EvaluatorSettings(
         embedding_addresses=[embedder, proxy],
         dataset_roots=[data],
         dataset_hosts=["127.0.0.1"],
         dataset_max_bytes=10**6,
+        data_folder=tmp_path_factory.mktemp("imported"),
         drain_seconds=0,
     )
     return await served(session_stack, bootstrap.build(settings), settings)

@@ -8,10 +8,10 @@ from importlib import resources
 from typing import Any
 
 import pytest
+from embedscale.evaluator.llama_index_format import parse
 
 from embedscale.core.errors import DatasetNotFound
 from embedscale.evaluator import builtin
-from embedscale.evaluator.llama_index_format import parse
 
 LANGUAGES = ("en", "fr", "cs", "hu", "ko")
 FOLDER = resources.files("embedscale.evaluator") / "data" / "velmar"

@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 import pytest
+from embedscale.evaluator.llama_index_format import parse
 
 from embedscale.core.errors import DatasetInvalid
-from embedscale.evaluator.llama_index_format import parse
 
 URI = "file:///data/set.json"
 

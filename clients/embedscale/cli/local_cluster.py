@@ -86,6 +86,7 @@ class LocalCluster:
         evaluator = self._serve("evaluator", self.ports.evaluator, [
             *[part for address in embedding for part in ("--embedding-addresses", address)],
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
+            *("--data-folder", str(self.home.datasets)),
         ])  # fmt: skip
         return ClusterState(0, embedding, await self._ready(evaluator), redis_url)
 

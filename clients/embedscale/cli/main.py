@@ -3,6 +3,7 @@
 import click
 
 from embedscale.cli.cache import cache
+from embedscale.cli.datasets import datasets
 from embedscale.cli.demo import demo
 from embedscale.cli.embed import embed
 from embedscale.cli.models import models
@@ -16,5 +17,5 @@ def main() -> None:
     """Serve embedding models and measure which one is best on your documents and languages."""
 
 
-for command in (up, down, models, embed, cache, run, demo, version):
+for command in (up, down, models, embed, cache, datasets, run, demo, version):
     main.add_command(command)

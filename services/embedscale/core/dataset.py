@@ -104,10 +104,9 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Imported:
-    """A data set taken in, and what was left out of it: faults by kind, and the first of them."""
+    """A data set taken in, and the first of the faults that were left out of it; its card counts them all."""
 
     dataset: Dataset
-    skipped: Mapping[str, int] = field(default_factory=dict)
     faults: Sequence[Fault] = ()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.core.dataset import Dataset, Imported
+from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.embedding import (
     EmbeddedTexts,
     Embedding,
@@ -89,6 +90,16 @@ class TextEmbedder(Protocol):
 
     async def embed(self, spec: EvaluationSpec, texts: Sequence[str], input_type: InputType) -> EmbeddedTexts:
         """Vectors of texts with the model, dimensions and truncation that are evaluated."""
+
+
+class TokenCounter(Protocol):
+    """Counts tokens as a model does."""
+
+    async def limits(self, model: str) -> TokenLimits:
+        """What the model does with long texts; raises ModelNotFound."""
+
+    async def count_tokens(self, model: str, texts: Sequence[str], input_type: InputType) -> Sequence[int]:
+        """Tokens of each text before truncation, prompt included; raises InvalidField where the model cannot count."""
 
 
 class DatasetSource(Protocol):

@@ -9,6 +9,7 @@ from embedscale.evaluator.datasets.location import FILE_SCHEME, WEB_SCHEMES, Ori
 from embedscale.evaluator.datasets.store import DatasetStore
 from embedscale.evaluator.datasets.website import Website
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
+from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.index import FlatIndex
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.evaluator.pipeline import Pipeline
@@ -33,7 +34,7 @@ def build(settings: EvaluatorSettings) -> Application:
 
     def register(server: grpc.aio.Server) -> None:
         # Abstract to the type checker alone: rpcs that are not overridden answer UNIMPLEMENTED.
-        servicer = EvaluationServicer(jobs, datasets)  # type: ignore[abstract]
+        servicer = EvaluationServicer(jobs, datasets, DatasetImports(datasets, embedder))  # type: ignore[abstract]
         add_EvaluationServiceServicer_to_server(servicer, server)
 
     async def close() -> None:

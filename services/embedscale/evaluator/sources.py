@@ -63,7 +63,7 @@ class DatasetSources:
         if fetched.state:
             self._store.note(source, fetched.state, built.card.digest)
         shown = "" if anew else uri
-        return Imported(self._store.open(built.card.digest, shown), built.faults.counts, built.faults.first)
+        return Imported(self._store.open(built.card.digest, shown), built.faults.first)
 
     def _origin(self, location: Location) -> Origin:
         if location.scheme not in self._origins:

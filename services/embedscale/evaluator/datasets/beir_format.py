@@ -1,7 +1,7 @@
 """Reads BEIR's layout, and those of the hub that follow it: tables corpus, queries and qrels, in JSON lines or Parquet.
 
-BEIR: `corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv`. Hub: `corpus/*.parquet`, `queries/*.parquet`, and the judgements in
-the configuration `default`, `data` or `qrels`. MTEB in several languages: `<subset>-corpus` and so on.
+BEIR: `corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv`. Hub: `corpus/*.parquet`, `queries/*.parquet`, and the
+judgements in the configuration `default`, `data` or `qrels`. MTEB in several languages: `<subset>-corpus` and so on.
 """
 
 import re

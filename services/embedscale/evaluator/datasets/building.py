@@ -1,4 +1,4 @@
-"""Turns staged rows into a data set's file: sorted by id, each id once, each judgement of a query and document there."""
+"""Turns staged rows into a data set's file: sorted by id, each id once, no judgement that dangles."""
 
 import json
 import sqlite3
