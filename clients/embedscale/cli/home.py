@@ -28,7 +28,7 @@ class ClusterState:
 
 
 class Home:
-    """A folder: `cluster.json`, `logs/`, `ports/`, `redis/`, `datasets/`. $EMBEDSCALE_HOME, or the user's state folder."""
+    """A folder of `cluster.json`, `logs/`, `ports/`, `redis/`, `datasets/`: $EMBEDSCALE_HOME, or one of the user."""
 
     def __init__(self, folder: Path | None = None) -> None:
         chosen = folder or os.environ.get("EMBEDSCALE_HOME") or user_state_path("embedscale")

@@ -1,4 +1,4 @@
-"""Texts that are equal, or nearly: MinHash over runs of characters, then the exact Jaccard index of each candidate pair.
+"""Texts that are equal, or nearly: MinHash over runs of characters, then the exact Jaccard index of candidate pairs.
 
 Broder, "On the resemblance and containment of documents", 1997. What is kept of a text is 104 bytes, so that a million
 texts take 100 MB; libraries for this keep each signature in hash tables of their own, ten times as much.
