@@ -12,16 +12,18 @@ _SURE = 0.9
 _MAJORITY = 0.5
 _CHARACTERS = 1000
 _PARTS = 10
+_PART_CHARACTERS = 300
 _NO_LANGUAGE = "zxx"
 
 
 def language_of(texts: Sequence[str]) -> str:
     """BCP 47 tag of the language of more than half of the texts, "und" where there is none.
 
-    Single questions are too short to be told: every tenth text is looked at together.
+    Single questions are too short to be told: some are looked at together.
     """
-    parts = [" ".join(text[:_CHARACTERS] for text in texts[start::_PARTS]) for start in range(_PARTS)]
-    given = [part for part in parts if part]
+    cut = [text[:_CHARACTERS] for text in texts]
+    parts = min(max(sum(map(len, cut)) // _PART_CHARACTERS, 1), _PARTS)
+    given = [" ".join(cut[start::parts]) for start in range(parts)]
     votes = Counter(tag for tag, sure in map(_classify, given) if sure >= _SURE and tag != _NO_LANGUAGE)
     tag, count = votes.most_common(1)[0] if votes else (UNDETERMINED, 0)
     return tag if count > _MAJORITY * len(given) else UNDETERMINED
