@@ -30,7 +30,7 @@ def variant(**changes: object) -> bytes:
     ("content", "said"),
     [
         (b"{", "not JSON"),
-        (b"[]", "JSON object"),
+        (b"[]", "an unknown format"),
         (variant(queries={}), "queries is empty"),
         (variant(relevant_docs={"q1": ["d1"], "q2": ["nothing"]}), "unknown document 'nothing'"),
         (variant(relevant_docs={"q1": ["d1"]}), "lacks query 'q2'"),

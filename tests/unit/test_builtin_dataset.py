@@ -5,13 +5,14 @@ import re
 from collections import Counter
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedscale.core.errors import DatasetNotFound
 from embedscale.evaluator import builtin
-from embedscale.evaluator.llama_index_format import parse
+from tests import dataset_files
 
 LANGUAGES = ("en", "fr", "cs", "hu", "ko")
 FOLDER = resources.files("embedscale.evaluator") / "data" / "velmar"
@@ -34,8 +35,10 @@ def test_there_is_a_file_for_each_language_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_file_is_a_good_file_of_the_llama_index_layout(language: str) -> None:
-    dataset = parse("file", FOLDER.joinpath(f"{language}.json").read_bytes())
+def test_each_file_is_a_good_file_of_the_llama_index_layout(language: str, tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    path.write_bytes(FOLDER.joinpath(f"{language}.json").read_bytes())
+    dataset = dataset_files.read(tmp_path, path)
     assert dataset.card.digest == builtin.load(f"builtin:velmar/{language}").card.digest
 
 

@@ -29,7 +29,7 @@ class ClusterState:
 
 
 class Home:
-    """A folder: `cluster.json`, `logs/`, `ports/`, `redis/`. $EMBEDSCALE_HOME, or the user's state folder."""
+    """A folder of `cluster.json`, `logs/`, `ports/`, `redis/`, `datasets/`: $EMBEDSCALE_HOME, or one of the user."""
 
     def __init__(self, folder: Path | None = None) -> None:
         chosen = folder or os.environ.get("EMBEDSCALE_HOME") or user_state_path("embedscale")
@@ -37,6 +37,7 @@ class Home:
         self.logs = self.folder / "logs"
         self.redis = self.folder / "redis"
         self.ports = self.folder / "ports"
+        self.datasets = self.folder / "datasets"
         self._state = self.folder / "cluster.json"
         self._lock = self.folder / "lock"
 

@@ -100,6 +100,7 @@ class LocalCluster:
             *[part for address in embedding for part in ("--embedding-addresses", address)],
             *("--redis-url", redis_url, "--data-folder", str(self.home.folder / "data")),
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
+            *("--data-folder", str(self.home.datasets)),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)
         return ClusterState(0, embedding, await self._ready(evaluator), redis_url, openai_url)

@@ -3,6 +3,7 @@
 import click
 
 from embedscale.cli.cache import cache
+from embedscale.cli.datasets import datasets
 from embedscale.cli.demo import demo
 from embedscale.cli.embed import embed
 from embedscale.cli.export import export
@@ -27,6 +28,7 @@ for command in (
     models,
     embed,
     cache,
+    datasets,
     run,
     list_evaluations,
     show,

@@ -14,7 +14,7 @@ from embedscale.client import AsyncEvaluationClient
 @click.command()
 @click.option("--model", "models", required=True, multiple=True, help="Catalog name of a model; repeat for several.")
 @click.option("--dataset", "datasets", required=True, multiple=True, metavar="PATH-OR-URI",
-              help="builtin:velmar/LANGUAGE, a JSON file, or an http(s) URL; repeat for several.")  # fmt: skip
+              help="builtin:velmar/LANGUAGE, dataset:DIGEST, a file or folder, a URL; repeat for several.")  # fmt: skip
 @click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5,), show_default=True,
               help="Cutoff of the metrics; repeat for several.")  # fmt: skip
 @click.option("--dimensions", type=click.IntRange(0), default=0, help="Length of the vectors; 0: the model's own.")

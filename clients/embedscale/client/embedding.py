@@ -136,6 +136,28 @@ class AsyncEmbeddingClient(AsyncClosing):
             self._homes[model] = left
         return bool(left)
 
+    async def count_tokens(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        input_type: InputType = "unspecified",
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> list[int]:
+        """Tokens of each text before truncation, prompt and special tokens included. Raises ClientError."""
+        given = list(texts)
+        channel, description = await self._home(model)
+        size = min(BATCH_SIZE, description.max_inputs or BATCH_SIZE)
+        counts: list[int] = []
+        for start in range(0, len(given), size):
+            request = pb.CountTokensRequest(
+                model=model,
+                inputs=[pb.Input(text=text) for text in given[start : start + size]],
+                input_type=f"INPUT_TYPE_{input_type.upper()}",
+            )
+            counts += (await channel.call(_stub(channel).CountTokens(request, timeout=timeout))).token_counts
+        return counts
+
     async def models(self) -> list[pb.Model]:
         """List the models of all addresses, by name. Raises ClientError if one of them does not answer."""
         listed = await asyncio.gather(*(self._list(channel) for channel in self._channels))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
 
 CALL_SECONDS = 30.0
+DATASET_SECONDS = 3600.0
 RECONNECTS = 10
 RECONNECT_SECONDS = 0.5
 RECONNECT_MOST_SECONDS = 5.0
@@ -117,7 +118,15 @@ class AsyncEvaluationClient(AsyncClosing):
     async def dataset(self, uri: str) -> pb.Dataset:
         """Read, check and describe a data set. Raises NotFound, InvalidArgument or PermissionDenied."""
         request = pb.GetDatasetRequest(uri=uri)
-        return (await self._channel.call(self._stub.GetDataset(request, timeout=CALL_SECONDS))).dataset
+        return (await self._channel.call(self._stub.GetDataset(request, timeout=DATASET_SECONDS))).dataset
+
+    async def import_dataset(self, uri: str, *, lenient: bool = False, model: str = "") -> pb.ImportDatasetResponse:
+        """Take a data set in, with an audit, which counts the tokens of `model` where one is named.
+
+        Raises NotFound, PermissionDenied, and InvalidArgument for a set with faults unless `lenient` leaves them out.
+        """
+        request = pb.ImportDatasetRequest(uri=uri, lenient=lenient, model=model)
+        return await self._channel.call(self._stub.ImportDataset(request, timeout=DATASET_SECONDS))
 
     async def close(self) -> None:
         """Close the connection."""

@@ -116,6 +116,10 @@ class EmbeddingClient(_Client):
             )
         )
 
+    def count_tokens(self, texts: Iterable[str], *, model: str, input_type: InputType = "unspecified") -> list[int]:
+        """See `AsyncEmbeddingClient.count_tokens`."""
+        return self._thread.run(self._client.count_tokens(texts, model=model, input_type=input_type))
+
     def models(self) -> list[embedding_pb.Model]:
         """See `AsyncEmbeddingClient.models`."""
         return self._thread.run(self._client.models())
@@ -161,6 +165,18 @@ class EvaluationClient(_Client):
     def delete(self, name: str) -> None:
         """See `AsyncEvaluationClient.delete`."""
         self._thread.run(self._client.delete(name))
+
+    def datasets(self) -> Sequence[pb.Dataset]:
+        """See `AsyncEvaluationClient.datasets`."""
+        return self._thread.run(self._client.datasets())
+
+    def dataset(self, uri: str) -> pb.Dataset:
+        """See `AsyncEvaluationClient.dataset`."""
+        return self._thread.run(self._client.dataset(uri))
+
+    def import_dataset(self, uri: str, *, lenient: bool = False, model: str = "") -> pb.ImportDatasetResponse:
+        """See `AsyncEvaluationClient.import_dataset`."""
+        return self._thread.run(self._client.import_dataset(uri, lenient=lenient, model=model))
 
 
 async def _made(kind: type[ResultT], *arguments: object) -> ResultT:

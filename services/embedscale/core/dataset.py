@@ -1,14 +1,40 @@
 """A question/answer set: queries, the corpus they search, and how well each document answers each query."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 Judgements = Mapping[str, int]
 """Grades by document id: above 0 relevant, the higher the better; documents that are not named are not relevant."""
+
+UNDETERMINED = "und"
+"""BCP 47 tag of a text in no language that could be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long texts are, in characters or tokens; all 0 where there are none."""
+
+    mean: float = 0.0
+    median: int = 0
+    p95: int = 0
+    maximum: int = 0
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> "Lengths":
+        """Sum up one length a text."""
+        lengths = np.asarray(values)
+        if not lengths.size:
+            return cls()
+        median, p95 = np.quantile(lengths, [0.5, 0.95], method="lower")
+        return cls(float(lengths.mean()), int(median), int(p95), int(lengths.max()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +48,42 @@ class DatasetCard:
     title: str = ""
     languages: tuple[str, ...] = ()
     license: str = ""
+    unanswered_count: int = 0
+    """Queries without a relevant document: they are kept, and score 0."""
+    query_characters: Lengths = Lengths()
+    document_characters: Lengths = Lengths()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """What a lenient import left out, counted by the kind of fault."""
+
+
+class FaultKind(StrEnum):
+    """What can be wrong in a set."""
+
+    BAD_ENCODING = "bad_encoding"
+    BAD_JSON = "bad_json"
+    WRONG_TYPE = "wrong_type"
+    EMPTY_TEXT = "empty_text"
+    MISSING_HEADER = "missing_header"
+    DUPLICATE_ID = "duplicate_id"
+    DUPLICATE_JUDGEMENT = "duplicate_judgement"
+    DANGLING_JUDGEMENT = "dangling_judgement"
+    MISSING_JUDGEMENT = "missing_judgement"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, at a file and line or, inside one JSON document, at a path."""
+
+    kind: FaultKind
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
 
 
 class Dataset(Protocol):
-    """A checked set that may be larger than memory: it has documents, and queries with at least one judgement each."""
+    """A checked set that may be larger than memory. It has queries and documents; a query may have no judgement."""
 
     @property
     def card(self) -> DatasetCard:
@@ -39,6 +97,42 @@ class Dataset(Protocol):
 
     def judgements(self, query_ids: Sequence[str]) -> list[Judgements]:
         """Judgements of each query named."""
+
+    def texts(self, document_ids: Sequence[str]) -> list[str]:
+        """Text of each document named."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A data set taken in, and the first of the faults that were left out of it; its card counts them all."""
+
+    dataset: Dataset
+    faults: Sequence[Fault] = ()
+
+
+class ContentDigest:
+    """SHA-256 over a set's rows: all documents by id, then all queries by id, then all judgements by both ids.
+
+    Each part of a row is hashed as its UTF-8 bytes after their number, so that no two sets write the same bytes.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, kind: str, *parts: str) -> None:
+        """Add the next row."""
+        for raw in map(str.encode, (kind, *parts)):
+            self._hash.update(b"%d:" % len(raw))
+            self._hash.update(raw)
+
+    def hexdigest(self) -> str:
+        """Return 64 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+
+def unanswered(qrels: Iterable[Judgements]) -> int:
+    """How many queries have no relevant document."""
+    return Counter(any(grade > 0 for grade in judged.values()) for judged in qrels)[False]
 
 
 @dataclass(frozen=True)
@@ -64,6 +158,9 @@ class MemoryDataset:
             title=self.title,
             languages=self.languages,
             license=self.license,
+            unanswered_count=unanswered(self.qrels.get(query, {}) for query in self.query_texts),
+            query_characters=Lengths.of([len(text) for text in self.query_texts.values()]),
+            document_characters=Lengths.of([len(text) for text in self.corpus.values()]),
         )
 
     def documents(self) -> Iterator[tuple[str, str]]:
@@ -76,10 +173,18 @@ class MemoryDataset:
 
     def judgements(self, query_ids: Sequence[str]) -> list[Judgements]:
         """See `Dataset`."""
-        return [self.qrels[query] for query in query_ids]
+        return [self.qrels.get(query, {}) for query in query_ids]
+
+    def texts(self, document_ids: Sequence[str]) -> list[str]:
+        """See `Dataset`."""
+        return [self.corpus[document] for document in document_ids]
 
     def _digest(self) -> str:
-        """SHA-256 over the content as canonical JSON, 64 hexadecimal digits."""
-        content = {"corpus": self.corpus, "queries": self.query_texts, "qrels": self.qrels}
-        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = ContentDigest()
+        for kind, table in (("document", self.corpus), ("query", self.query_texts)):
+            for key in sorted(table):
+                digest.add(kind, key, table[key])
+        for query in sorted(self.qrels):
+            for document, grade in sorted(self.qrels[query].items()):
+                digest.add("judgement", query, document, str(grade))
+        return digest.hexdigest()

@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedscale.core.dataset import Dataset
+from embedscale.core.dataset import Dataset, Imported
+from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.embedding import (
     EmbeddedTexts,
     Embedding,
@@ -103,14 +104,27 @@ class TextEmbedder(Protocol):
         """Vectors of texts with the model, dimensions and truncation that are evaluated."""
 
 
+class TokenCounter(Protocol):
+    """Counts tokens as a model does."""
+
+    async def limits(self, model: str) -> TokenLimits:
+        """What the model does with long texts; raises ModelNotFound."""
+
+    async def count_tokens(self, model: str, texts: Sequence[str], input_type: InputType) -> Sequence[int]:
+        """Tokens of each text before truncation, prompt included; raises InvalidField where the model cannot count."""
+
+
 class DatasetSource(Protocol):
     """Finds data sets by URI."""
 
     async def load(self, uri: str) -> Dataset:
         """Read and check; raises DatasetNotFound, DatasetForbidden or DatasetInvalid."""
 
+    async def take_in(self, uri: str, *, lenient: bool) -> Imported:
+        """Read and check anew and keep; where `lenient`, faults are left out and told. Raises as `load` does."""
+
     def known(self) -> Sequence[str]:
-        """URIs of the data sets that need no path."""
+        """URIs of the data sets that need no path: those that ship, then the imported ones. Looks at the disk."""
 
 
 class VectorIndex(Protocol):

@@ -1,9 +1,17 @@
 """Names the evaluator's concrete classes."""
 
+from pathlib import Path
+
 import grpc
 from platformdirs import user_state_path
 
+from embedscale.evaluator.datasets import cloud, hub
+from embedscale.evaluator.datasets.local_files import LocalFiles
+from embedscale.evaluator.datasets.location import FILE_SCHEME, WEB_SCHEMES, Origin
+from embedscale.evaluator.datasets.store import DatasetStore
+from embedscale.evaluator.datasets.website import Website
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
+from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.index import FlatIndex
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.evaluator.pipeline import Pipeline
@@ -22,8 +30,9 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
     embedder = ClientTextEmbedder(settings.embedding_addresses)
-    datasets = DatasetSources(settings.dataset_roots, settings.dataset_hosts, settings.dataset_max_bytes)
-    store = _store(settings)
+    folder = settings.data_folder or user_state_path("embedscale")
+    datasets = build_sources(settings, folder / "datasets")
+    store = _store(settings, folder)
     jobs = EvaluationJobs(store)
     workers = Workers(
         store,
@@ -35,7 +44,7 @@ def build(settings: EvaluatorSettings) -> Application:
 
     def register(server: grpc.aio.Server) -> None:
         # Abstract to the type checker alone: rpcs that are not overridden answer UNIMPLEMENTED.
-        servicer = EvaluationServicer(jobs, datasets)  # type: ignore[abstract]
+        servicer = EvaluationServicer(jobs, datasets, DatasetImports(datasets, embedder))  # type: ignore[abstract]
         add_EvaluationServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
@@ -53,9 +62,17 @@ def build(settings: EvaluatorSettings) -> Application:
     return Application(SERVICE_NAME, register, start, close, drain=drain)
 
 
-def _store(settings: EvaluatorSettings) -> EvaluationStore:
+def build_sources(settings: EvaluatorSettings, folder: Path) -> DatasetSources:
+    """Every kind of place that data sets come from, by scheme; they are imported into `folder`."""
+    hosts, limit = settings.dataset_hosts, settings.dataset_max_bytes
+    origins: dict[str, Origin] = {FILE_SCHEME: LocalFiles(settings.dataset_roots), hub.SCHEME: hub.Hub(hosts)}
+    origins |= dict.fromkeys(WEB_SCHEMES, Website(hosts, limit))
+    origins |= dict.fromkeys(cloud.SCHEMES, cloud.Buckets(hosts, limit))
+    return DatasetSources(DatasetStore(folder, settings.kept_datasets), origins, limit)
+
+
+def _store(settings: EvaluatorSettings, folder: Path) -> EvaluationStore:
     limits = QueueLimits(settings.queued_evaluations, settings.running_per_caller, settings.attempts_that_die)
     if settings.redis_url:
         return RedisEvaluations(parse_redis_url(settings.redis_url), limits, settings.lease_seconds)
-    folder = settings.data_folder or user_state_path("embedscale")
     return SqliteEvaluations(folder / "evaluations.sqlite", limits)

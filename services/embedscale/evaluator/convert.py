@@ -11,7 +11,6 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedscale.core import evaluation as domain
-from embedscale.core.dataset import DatasetCard
 from embedscale.core.embedding import Truncation
 from embedscale.core.errors import InvalidField
 from embedscale.evaluator.comparison import compare, tied_with_best
@@ -217,19 +216,6 @@ def to_query_result(result: domain.QueryResult) -> pb.QueryResult:
         retrieved=[pb.RetrievedDocument(document_id=document, score=score) for document, score in result.retrieved],
         relevant_ids=result.relevant,
         judgements=[pb.Judgement(document_id=document, grade=grade) for document, grade in result.judgements.items()],
-    )
-
-
-def to_dataset(card: DatasetCard) -> pb.Dataset:
-    """Describe a data set."""
-    return pb.Dataset(
-        uri=card.uri,
-        title=card.title,
-        digest=card.digest,
-        query_count=card.query_count,
-        document_count=card.document_count,
-        languages=card.languages,
-        license=card.license,
     )
 
 

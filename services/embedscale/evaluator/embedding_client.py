@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from embedscale.client.embedding import AsyncEmbeddingClient
 from embedscale.client.errors import ClientError
 from embedscale.core import embedding as domain
+from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.evaluation import EvaluationSpec
 from embedscale.servicekit.status import from_reason
+from embedscale.v1 import types_pb2 as wire
 
 
 class ClientTextEmbedder:
-    """The port `TextEmbedder` over `AsyncEmbeddingClient`."""
+    """The ports `TextEmbedder` and `TokenCounter` over `AsyncEmbeddingClient`."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._client = AsyncEmbeddingClient(addresses)
@@ -32,6 +34,21 @@ class ClientTextEmbedder:
         return domain.EmbeddedTexts(
             result.vectors, result.fingerprint, result.tokens_used, result.cost, result.cache_hits, result.truncated
         )
+
+    async def limits(self, model: str) -> TokenLimits:
+        """See `TokenCounter`."""
+        try:
+            described = await self._client.model(model)
+        except ClientError as error:
+            raise _translated(error) from None
+        return TokenLimits(described.max_tokens, wire.TRUNCATION_WINDOWS in described.truncations)
+
+    async def count_tokens(self, model: str, texts: Sequence[str], input_type: domain.InputType) -> Sequence[int]:
+        """See `TokenCounter`."""
+        try:
+            return await self._client.count_tokens(texts, model=model, input_type=input_type.value)
+        except ClientError as error:
+            raise _translated(error) from None
 
     async def close(self) -> None:
         """Close connections."""

@@ -16,7 +16,6 @@ from embedscale.evaluator.convert import (
     to_caller,
     to_comparison,
     to_comparison_response,
-    to_dataset,
     to_evaluation,
     to_event,
     to_filter,
@@ -26,6 +25,8 @@ from embedscale.evaluator.convert import (
     to_query_result,
     to_spec,
 )
+from embedscale.evaluator.convert_dataset import to_dataset, to_import_response
+from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import evaluation_service_pb2_grpc as pb_grpc
@@ -38,9 +39,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     """See `evaluation_service.proto`. The rpcs that are not here answer UNIMPLEMENTED."""
 
-    def __init__(self, jobs: EvaluationJobs, datasets: DatasetSource) -> None:
+    def __init__(self, jobs: EvaluationJobs, datasets: DatasetSource, imports: DatasetImports) -> None:
         self._jobs = jobs
         self._datasets = datasets
+        self._imports = imports
 
     async def CreateEvaluation(
         self, request: pb.CreateEvaluationRequest, context: Context
@@ -105,7 +107,8 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
-        datasets = await asyncio.gather(*(self._datasets.load(uri) for uri in self._datasets.known()))
+        known = await asyncio.to_thread(self._datasets.known)
+        datasets = await asyncio.gather(*map(self._datasets.load, known))
         cards = await asyncio.to_thread(lambda: [dataset.card for dataset in datasets])
         return pb.ListDatasetsResponse(datasets=map(to_dataset, cards))
 
@@ -113,3 +116,8 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """Describe a data set."""
         dataset = await self._datasets.load(request.uri)
         return pb.GetDatasetResponse(dataset=to_dataset(await asyncio.to_thread(lambda: dataset.card)))
+
+    async def ImportDataset(self, request: pb.ImportDatasetRequest, context: Context) -> pb.ImportDatasetResponse:
+        """Take a data set in."""
+        imported, audit = await self._imports.take_in(request.uri, lenient=request.lenient, model=request.model)
+        return await asyncio.to_thread(to_import_response, imported, audit)

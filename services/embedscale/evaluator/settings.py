@@ -15,15 +15,17 @@ class EvaluatorSettings(ServerSettings):
     dataset_roots: list[Path] = []
     """Folders under which data set files may be read; none when empty."""
     dataset_hosts: list[str] = []
-    """Hosts that data sets may be fetched from; "*" for any, none when empty."""
-    dataset_max_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Size of a data set at most."""
+    """Hosts and buckets that data sets may be fetched from; "*" for any, none when empty."""
+    dataset_max_bytes: int = Field(default=16 * 2**30, ge=1)
+    """Size of a data set at most, unpacked, in bytes."""
+    kept_datasets: int = Field(default=100, ge=1, le=10_000)
+    """Imported data sets that are kept; the least recently used are dropped beyond it."""
     redis_url: RedisUrlSetting = ""
     """URL of the Redis that keeps the evaluations, of the same kinds as the embedder's; all evaluators with the same
     Redis share their work. Without it they are kept in a file under the data folder."""
     data_folder: Path | None = None
-    """Folder for what the evaluator keeps, by default one in the user's state folder. Without Redis its evaluations are
-    there too, in a file that no other process may share."""
+    """Folder for what the evaluator keeps, by default one in the user's state folder: imported data sets, and without
+    Redis its evaluations, in a file that no other process may share."""
     running_evaluations: int = Field(default=2, ge=1)
     """Evaluations that run at once in this process; others wait, or run in another replica."""
     running_per_caller: int = Field(default=0, ge=0)

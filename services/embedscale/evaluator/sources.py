@@ -1,85 +1,80 @@
-"""Finds data sets: built-in ones, files under allowed folders, and URLs of allowed hosts."""
+"""Finds data sets by URI: built-in ones, imported ones, and whatever has to be imported first."""
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
-import httpx
-
-from embedscale.core.dataset import Dataset
-from embedscale.core.errors import DatasetForbidden, DatasetInvalid, DatasetNotFound
+from embedscale.core.dataset import Dataset, Imported
+from embedscale.core.errors import DatasetNotFound
 from embedscale.evaluator import builtin
-from embedscale.evaluator.llama_index_format import parse
-
-ANY_HOST = "*"
-_FETCH_SECONDS = 60.0
+from embedscale.evaluator.datasets import formats, store
+from embedscale.evaluator.datasets.files import Budget, opened
+from embedscale.evaluator.datasets.intake import Intake
+from embedscale.evaluator.datasets.location import Fetched, Location, Origin, locate
 
 
 class DatasetSources:
-    """The port `DatasetSource` over all kinds of URI."""
+    """The port `DatasetSource` over all kinds of URI; `origins` by scheme."""
 
-    def __init__(self, roots: Sequence[Path], hosts: Sequence[str], max_bytes: int) -> None:
-        self._roots = [root.resolve() for root in roots]
-        self._hosts = hosts
+    def __init__(self, kept: store.DatasetStore, origins: Mapping[str, Origin], max_bytes: int) -> None:
+        self._store = kept
+        self._origins = origins
         self._max_bytes = max_bytes
 
     def known(self) -> Sequence[str]:
         """See `DatasetSource`."""
-        return builtin.known()
+        return [*builtin.known(), *self._store.uris()]
 
     async def load(self, uri: str) -> Dataset:
+        """See `DatasetSource`; what is unchanged since it was imported is not read again."""
+        named = self._named(uri)
+        return named or (await self._until_cancelled(uri, lenient=False, anew=False)).dataset
+
+    async def take_in(self, uri: str, *, lenient: bool) -> Imported:
         """See `DatasetSource`."""
+        named = self._named(uri)
+        return Imported(named) if named else await self._until_cancelled(uri, lenient=lenient, anew=True)
+
+    def _named(self, uri: str) -> Dataset | None:
         if uri.startswith(builtin.SCHEME):
             return builtin.load(uri)
+        if uri.startswith(store.SCHEME):
+            return self._store.open(uri.removeprefix(store.SCHEME))
+        return None
+
+    async def _until_cancelled(self, uri: str, *, lenient: bool, anew: bool) -> Imported:
+        """Import on a thread, which is told to stop when nobody waits for it any more."""
+        stop = threading.Event()
         try:
-            content = await self._content(uri)
-        except ValueError:  # no file name and no URL has such characters
-            raise DatasetNotFound(f"{uri!r} is neither a path nor a URI", field="dataset") from None
-        return await asyncio.to_thread(parse, uri, content)
+            return await asyncio.to_thread(self._import, uri, lenient, anew, stop)
+        finally:
+            stop.set()
 
-    async def _content(self, uri: str) -> bytes:
-        scheme = urlsplit(uri).scheme
-        if scheme in ("http", "https"):
-            return await self._fetch(uri)
-        if scheme in ("", "file"):
-            return await asyncio.to_thread(self._read, unquote(urlsplit(uri).path) if scheme else uri)
-        raise DatasetNotFound(f"{uri}: unknown kind of URI; there are builtin:, file: and http(s):", field="dataset")
+    def _import(self, uri: str, lenient: bool, anew: bool, stop: threading.Event) -> Imported:
+        location = locate(uri)
+        source = json.dumps([uri, lenient])
+        state, digest = (None if anew else self._store.seen(source)) or ("", "")
+        with self._store.draft() as draft:
+            fetched = self._origin(location).fetch(location, state, draft)
+            if fetched is None:
+                return Imported(self._store.open(digest, uri))
+            built = self._store.add(uri, self._filler(location, fetched), lenient=lenient, stop=stop)
+        if fetched.state:
+            self._store.note(source, fetched.state, built.card.digest)
+        shown = "" if anew else uri
+        return Imported(self._store.open(built.card.digest, shown), built.faults.first)
 
-    def _read(self, name: str) -> bytes:
-        path = Path(name).resolve()
-        if not any(path.is_relative_to(root) for root in self._roots):
-            raise DatasetForbidden(f"{name} is not in a folder that the evaluator may read", field="dataset")
-        try:
-            if not path.is_file() and path.exists():
-                raise DatasetNotFound(f"{name} is not a file", field="dataset")
-            with path.open("rb") as file:
-                content = file.read(self._max_bytes + 1)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise DatasetNotFound(f"{name} cannot be read: {reason}", field="dataset") from None
-        self._check_size(name, len(content))
-        return content
+    def _origin(self, location: Location) -> Origin:
+        if location.scheme not in self._origins:
+            kinds = ", ".join([builtin.SCHEME, store.SCHEME, *(f"{scheme}:" for scheme in self._origins)])
+            raise DatasetNotFound(f"{location.uri}: unknown kind of URI; there are {kinds}", field="dataset")
+        return self._origins[location.scheme]
 
-    async def _fetch(self, url: str) -> bytes:
-        host = urlsplit(url).hostname
-        if host not in self._hosts and ANY_HOST not in self._hosts:
-            raise DatasetForbidden(f"{host} is not a host that the evaluator may fetch from", field="dataset")
-        try:
-            async with httpx.AsyncClient(timeout=_FETCH_SECONDS) as client, client.stream("GET", url) as response:
-                return await self._body(url, response)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise DatasetNotFound(f"{url} cannot be fetched: {type(error).__name__}", field="dataset") from None
+    def _filler(self, location: Location, fetched: Fetched) -> Callable[[Intake], None]:
+        def fill(intake: Intake) -> None:
+            budget = Budget(location.uri, self._max_bytes)
+            with opened(fetched.path, fetched.name, fetched.root, budget) as files:
+                formats.read(location.uri, files, location.options, intake)
 
-    async def _body(self, url: str, response: httpx.Response) -> bytes:
-        if response.status_code != httpx.codes.OK:
-            raise DatasetNotFound(f"{url} answers with HTTP {response.status_code}", field="dataset")
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            self._check_size(url, len(body))
-        return bytes(body)
-
-    def _check_size(self, name: str, size: int) -> None:
-        if size > self._max_bytes:
-            raise DatasetInvalid(f"{name} is larger than the limit of {self._max_bytes} bytes", field="dataset")
+        return fill

@@ -1,0 +1,157 @@
+"""`evalctl datasets`: which sets there are, taking one in, and what makes its scores say less than they seem to."""
+
+from collections.abc import Mapping, Sequence
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from embedscale.cli import audits, options, printing
+from embedscale.cli.errors import asynchronous
+from embedscale.client import AsyncEvaluationClient
+from embedscale.v1 import evaluation_service_pb2 as pb
+
+_FAULTS_SHOWN = 10
+
+
+@click.group()
+def datasets() -> None:
+    """List data sets, take them in and audit them.
+
+    Example: evalctl datasets list
+    """
+
+
+@datasets.command("list")
+@options.evaluation_address()
+@options.output("table", "json")
+@asynchronous
+async def list_(address: str | None, output: str) -> None:
+    """List the data sets that ship and those that were imported.
+
+    Example: evalctl datasets list
+    """
+    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+        found = await client.datasets()
+    if output == "json":
+        printing.as_json({"datasets": [audits.dataset_as_dict(dataset) for dataset in found]})
+    else:
+        printing.as_table(_table(found))
+
+
+@datasets.command()
+@click.argument("dataset", metavar="PATH-OR-URI")
+@options.evaluation_address()
+@options.output("table", "json")
+@asynchronous
+async def show(dataset: str, address: str | None, output: str) -> None:
+    """Show the card of a data set: counts, languages, lengths, digest.
+
+    Example: evalctl datasets show builtin:velmar/en
+    """
+    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+        found = await client.dataset(options.located(dataset))
+    if output == "json":
+        printing.as_json(audits.dataset_as_dict(found))
+    else:
+        printing.as_table(_card(found))
+
+
+@datasets.command("import")
+@click.argument("dataset", metavar="PATH-OR-URI")
+@click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
+@options.evaluation_address()
+@options.output("table", "json")
+@asynchronous
+async def import_(dataset: str, lenient: bool, address: str | None, output: str) -> None:
+    """Take a data set in, so that it is found by its digest, and audit it.
+
+    Example: evalctl datasets import questions.jsonl --lenient
+    """
+    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+        imported = await client.import_dataset(options.located(dataset), lenient=lenient)
+    if output == "json":
+        printing.as_json(audits.as_dict(imported))
+        return
+    printing.as_table(_card(imported.dataset))
+    _print_faults(imported)
+    printing.as_table(audits.as_table({dataset: imported}))
+
+
+@datasets.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="PATH-OR-URI...")
+@click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
+@click.option("--model", default="", help="Catalog name of a model: count its tokens, and what cutting texts costs.")
+@options.evaluation_address()
+@options.output("table", "json")
+@asynchronous
+async def audit(datasets: Sequence[str], lenient: bool, model: str, address: str | None, output: str) -> None:
+    """Say what makes the scores of data sets say less than they seem to; each is taken in.
+
+    Where MODEL cuts documents and can take them in windows instead, both ways are evaluated.
+
+    Example: evalctl datasets audit builtin:velmar/en builtin:velmar/hu --model all-MiniLM-L6-v2
+    """
+    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+        found = {
+            dataset: await client.import_dataset(options.located(dataset), lenient=lenient, model=model)
+            for dataset in datasets
+        }
+        costs = await audits.truncation_costs(client, found)
+    pools = {name: imported.dataset.document_count for name, imported in found.items()}
+    if output == "json":
+        audited = {name: audits.as_dict(imported) for name, imported in found.items()}
+        lost = {name: cost.as_dict() for name, cost in costs.items()}
+        comparable = len(set(pools.values())) == 1
+        printing.as_json({"audits": audited, "same_pool_size": comparable, "truncation_costs": lost})
+    else:
+        printing.as_table(audits.as_table(found))
+        _print_notes(found, pools, costs)
+
+
+def _print_faults(imported: pb.ImportDatasetResponse) -> None:
+    for kind, count in sorted(imported.dataset.skipped.items()):
+        click.echo(f"left out: {count} {kind}")
+    for fault in imported.faults[:_FAULTS_SHOWN]:
+        click.echo(f"  {fault.place}: {fault.message}")
+
+
+def _print_notes(
+    found: Mapping[str, pb.ImportDatasetResponse], pools: Mapping[str, int], costs: Mapping[str, audits.Cost]
+) -> None:
+    if len(set(pools.values())) > 1:
+        sizes = ", ".join(map(str, sorted(set(pools.values()))))
+        click.echo(f"pools of {sizes} documents: the scores of these sets cannot be compared with each other")
+    for name, imported in found.items():
+        if imported.audit.HasField("tokens"):
+            click.echo(f"{name}: {audits.tokens_in_words(imported.audit.tokens)}")
+        if name in costs:
+            click.echo(f"{name}: {costs[name].in_words()}")
+
+
+def _table(found: Sequence[pb.Dataset]) -> Table:
+    table = Table("URI", "TITLE", "QUERIES", "DOCUMENTS", "LANGUAGES", "LICENCE", "SKIPPED", box=None)
+    for dataset in found:
+        counts = (str(dataset.query_count), str(dataset.document_count))
+        skipped = str(sum(dataset.skipped.values()) or "")
+        languages = " ".join(dataset.languages)
+        table.add_row(escape(dataset.uri), escape(dataset.title), *counts, languages, dataset.license, skipped)
+    return table
+
+
+def _card(dataset: pb.Dataset) -> Table:
+    table = Table("CARD", "", box=None)
+    facts = {
+        "URI": dataset.uri,
+        "title": dataset.title,
+        "digest": dataset.digest,
+        "queries": f"{dataset.query_count}, of {audits.lengths_in_words(dataset.query_characters)} characters",
+        "documents": f"{dataset.document_count}, of {audits.lengths_in_words(dataset.document_characters)} characters",
+        "unanswered": f"{dataset.unanswered_count} queries without a relevant document",
+        "languages": " ".join(dataset.languages),
+        "licence": dataset.license,
+    }
+    for name, fact in facts.items():
+        if fact:
+            table.add_row(name, escape(fact))
+    return table

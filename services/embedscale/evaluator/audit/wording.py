@@ -1,0 +1,50 @@
+"""Questions whose words give the answer's place away: they name the text they were made from, or quote it."""
+
+import re
+from collections.abc import Sequence
+
+LONG_RUN = 8
+"""So many words in a row, in a question as in its document, are a quotation."""
+
+# A text without spaces between words has a word a character.
+_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]|\w+")
+
+# What the texts that questions are made from are called, in phrases that mean this one text.
+_NAMED = {
+    "en": r"\b(?:the|this|given|provided) (?:context information|document|passage|excerpt|text)\b(?! of)"
+    r"|\b(?:in|from|to|on) the (?:given |provided |above )?context\b(?! of)"
+    r"|\b(?:provided|given|above) (?:information|context)\b|\b(?:information|context) (?:provided|given|above)\b",
+    "fr": r"\b(?:le|ce|du|au|les) (?:présent )?(?:document|texte|passage|extrait)s?\b(?! de| d'| du)"
+    r"|\binformations? (?:contextuelles?|fournies?|données?)\b|\bcontexte (?:fourni|donné)\b",
+    "cs": r"\b(?:podle|dle|v|ve|z|ze) (?:(?:tohoto|tomto|uvedeného|uvedeném|daného|daném|hlavy [ivx]+) )?"
+    r"(?:dokumentu|textu|úryvku)\b|\b(?:hlav\w+ [ivx]+|v? uvedeného|v? uvedeném|tohoto) (?:dokumentu|textu)\b"
+    r"|\b(?:uvedených|poskytnutých) (?:informací|informacích)\b|\b(?:uvedeného|poskytnutého) kontextu\b",
+    "hu": r"\b(?:a|az adott|a megadott|ez a|ebben a) (?:dokumentum|szöveg|szövegrészlet|kontextus)(?:ban|ben|ból|ből"
+    r"|nak|nek|ot|et)?\b|\bmegadott (?:információk?|szöveg|kontextus)\w*",
+    "de": r"\b(?:dem|diesem|das|dieses|des|im) (?:vorliegenden |gegebenen |obigen )?"
+    r"(?:dokument|text|textabschnitt|auszug)s?\b|\b(?:angegebenen|bereitgestellten) (?:informationen|kontext)\b",
+    "es": r"\b(?:el|este|del|al) (?:documento|texto|pasaje|extracto)\b(?! de)"
+    r"|\binformación (?:proporcionada|contextual|dada)\b|\bcontexto (?:proporcionado|dado)\b",
+    "ko": r"(?:주어진|제시된|제공된|위의?|이|본|해당) ?(?:문서|문맥|지문|본문|글|텍스트|맥락|정보)"
+    r"|(?:문서|지문|본문)(?:에|의|에서|에 따르면)\b",
+}
+_ANY_NAMED = re.compile("|".join(_NAMED.values()), re.IGNORECASE)
+
+
+def named_context(question: str) -> str:
+    """Return the words that name the text that the question was made from; empty where there are none."""
+    found = _ANY_NAMED.search(question)
+    return found.group(0) if found else ""
+
+
+def quotation(question: str, documents: Sequence[str]) -> str:
+    """Return the first eight words in a row that the question has in common with one of its documents; or nothing."""
+    words = _WORDS.findall(question.casefold())
+    if len(words) < LONG_RUN:
+        return ""
+    spaced = [f" {' '.join(_WORDS.findall(document.casefold()))} " for document in documents]
+    for start in range(len(words) - LONG_RUN + 1):
+        run = " ".join(words[start : start + LONG_RUN])
+        if any(f" {run} " in document for document in spaced):
+            return run
+    return ""

@@ -1,0 +1,58 @@
+"""Between the wire's messages about data sets and the domain's values."""
+
+from embedscale.core.dataset import DatasetCard, Imported, Lengths
+from embedscale.core.dataset_audit import Audit, Finding, TokenAudit
+from embedscale.v1 import evaluation_service_pb2 as pb
+
+
+def to_dataset(card: DatasetCard) -> pb.Dataset:
+    """Describe a data set."""
+    return pb.Dataset(
+        uri=card.uri,
+        title=card.title,
+        digest=card.digest,
+        query_count=card.query_count,
+        document_count=card.document_count,
+        languages=card.languages,
+        license=card.license,
+        unanswered_count=card.unanswered_count,
+        query_characters=_lengths(card.query_characters),
+        document_characters=_lengths(card.document_characters),
+        skipped=card.skipped,
+    )
+
+
+def to_import_response(imported: Imported, audit: Audit) -> pb.ImportDatasetResponse:
+    """Write what was taken in; reads the set's card."""
+    return pb.ImportDatasetResponse(
+        dataset=to_dataset(imported.dataset.card),
+        audit=pb.DatasetAudit(
+            findings=map(_finding, audit.findings),
+            tokens=_tokens(audit.tokens) if audit.tokens else None,
+        ),
+        faults=[pb.DatasetFault(kind=f.kind, place=f.place, message=f.message) for f in imported.faults],
+    )
+
+
+def _finding(finding: Finding) -> pb.AuditFinding:
+    return pb.AuditFinding(
+        kind=finding.kind,
+        count=finding.count,
+        total=finding.total,
+        examples=[pb.AuditExample(ids=example.ids, excerpt=example.excerpt) for example in finding.examples],
+    )
+
+
+def _tokens(tokens: TokenAudit) -> pb.TokenAudit:
+    return pb.TokenAudit(
+        model=tokens.model,
+        max_tokens=tokens.limits.max_tokens,
+        windows=tokens.limits.windows,
+        query_tokens=_lengths(tokens.query_tokens),
+        document_tokens=_lengths(tokens.document_tokens),
+        cut_share=tokens.cut_share,
+    )
+
+
+def _lengths(lengths: Lengths) -> pb.LengthSummary:
+    return pb.LengthSummary(mean=lengths.mean, median=lengths.median, p95=lengths.p95, maximum=lengths.maximum)

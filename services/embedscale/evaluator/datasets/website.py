@@ -1,0 +1,63 @@
+"""Data sets at http(s) URLs of allowed hosts."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import httpx
+
+from embedscale.core.errors import DatasetInvalid, DatasetNotFound
+from embedscale.evaluator.datasets.location import WEB_SCHEMES, Fetched, Location, check_host, verify
+
+_FETCH_SECONDS = 60.0
+_REDIRECTS = 5
+
+
+class Website:
+    """The port `Origin` over http and https. A redirect is followed where its target is allowed too."""
+
+    def __init__(self, hosts: Sequence[str], max_bytes: int) -> None:
+        self._hosts = hosts
+        self._max_bytes = max_bytes
+
+    def fetch(self, location: Location, known: str, draft: Path) -> Fetched | None:
+        """See `Origin`; the state is the server's entity tag."""
+        url = location.path
+        try:
+            with httpx.Client(timeout=_FETCH_SECONDS) as client:
+                for _ in range(_REDIRECTS + 1):
+                    target = self._allowed(url)
+                    with client.stream("GET", target, headers={"If-None-Match": known} if known else {}) as response:
+                        if response.next_request is None:
+                            return self._taken(location, response, draft)
+                        url = str(response.next_request.url)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise DatasetNotFound(f"{url} cannot be fetched: {type(error).__name__}", field="dataset") from None
+        raise DatasetNotFound(f"{location.path} redirects more than {_REDIRECTS} times", field="dataset")
+
+    def _allowed(self, url: str) -> httpx.URL:
+        target = httpx.URL(url)
+        if target.scheme not in WEB_SCHEMES:
+            raise DatasetNotFound(f"{url} is no http(s) URL", field="dataset")
+        check_host(target.host, self._hosts)
+        return target
+
+    def _taken(self, location: Location, response: httpx.Response, draft: Path) -> Fetched | None:
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return None
+        if response.status_code != httpx.codes.OK:
+            raise DatasetNotFound(f"{location.path} answers with HTTP {response.status_code}", field="dataset")
+        with draft.open("wb") as file:
+            for block in response.iter_bytes():
+                if file.tell() + len(block) > self._max_bytes:
+                    raise DatasetInvalid(
+                        f"{location.path} is larger than the limit of {self._max_bytes} bytes", field="dataset"
+                    )
+                file.write(block)
+        verify(location, draft)
+        return Fetched(draft, PurePosixPath(response.url.path).name or "data", draft.parent, _tag(response))
+
+
+def _tag(response: httpx.Response) -> str:
+    """A strong entity tag: a weak one may stay the same when bytes change."""
+    tag = response.headers.get("etag", "")
+    return "" if tag.startswith("W/") else tag
