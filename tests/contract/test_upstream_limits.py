@@ -16,10 +16,10 @@ from prometheus_client import REGISTRY
 
 from embedscale.core.errors import SpendingLimitReached
 from embedscale.embedding.redis_store import RedisStore
-from embedscale.embedding.redis_url import parse_redis_url
 from embedscale.openai_proxy.limiter import Limiter, LocalLimiter, SharedLimiter, buckets
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
+from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import RedisServer

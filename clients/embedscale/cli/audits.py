@@ -46,7 +46,7 @@ async def truncation_costs(
         if tokens.windows and tokens.cut_share > 0:
             wanted = [Wanted(tokens.model, imported.dataset.uri, (_CUTOFF,), 0, how) for how in ("end", "windows")]
             with live_view(wanted) as view:
-                cut, windows = await run_all(client, wanted, view.show)
+                cut, windows = await run_all(client, wanted, view.show, view.wait)
             costs[name] = Cost(_mrr(cut), _mrr(windows))
     return costs
 

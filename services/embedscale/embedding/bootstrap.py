@@ -60,4 +60,4 @@ def build_application(
     def parts() -> Mapping[str, bool]:
         return {f"models/{name}": ready for name, ready in registry.readiness().items()}
 
-    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,), parts)
+    return Application(SERVICE_NAME, register, start, close, (CACHE_SERVICE_NAME,), parts=parts)

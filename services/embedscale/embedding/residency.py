@@ -167,10 +167,12 @@ class ResidentEngine:
         """See `Engine`."""
         return self._engine.prepare(text, input_type)
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+    async def embed(
+        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
+    ) -> EngineBatch:
         """See `Engine`."""
         async with self._in_use():
-            return await self._engine.embed(texts, truncation)
+            return await self._engine.embed(texts, truncation, deadline)
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
         """See `Engine`."""

@@ -7,7 +7,6 @@ from functools import partial
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, CatalogError, RemoteModel, UpstreamEntry
 from embedscale.embedding.redis_store import RedisStore
-from embedscale.embedding.redis_url import parse_redis_url
 from embedscale.openai_proxy.calls import Calls
 from embedscale.openai_proxy.engine import UpstreamEngine, upstream_names
 from embedscale.openai_proxy.keys import read_key
@@ -20,6 +19,7 @@ from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.tokens import load_tokenizer
 from embedscale.openai_proxy.upstream import Upstream
 from embedscale.servicekit.lifecycle import Application
+from embedscale.servicekit.redis_url import parse_redis_url
 
 
 def build(settings: ProxySettings, catalog: Catalog) -> Application:

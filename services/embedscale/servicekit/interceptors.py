@@ -50,8 +50,10 @@ def _wrapped(handler: "grpc.RpcMethodHandler[Any, Any]", method: str) -> "grpc.R
     return wrapped
 
 
-def _kept(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _kept(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
     """Return what cannot be read as an error: raised here, it would become UNKNOWN with the text of an exception."""
+    if deserialize is None:
+        return None
 
     def read(data: bytes) -> Any:
         try:
