@@ -233,6 +233,23 @@ async def test_a_request_that_runs_is_answered_before_the_process_ends(stack: As
     assert "Traceback" not in log
 
 
+async def test_a_request_that_outlasts_the_drain_is_dropped(stack: AsyncExitStack, tmp_path: Path) -> None:
+    engine, address = await slow_server(stack, seconds=60)
+    port_file = tmp_path / "port"
+    process = start("--embedding-addresses", address, "--port-file", str(port_file), "--drain-seconds", "0.5")
+    await until_process(process, port_file.exists)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_file.read_text()}", timeout=30) as client:
+        call = asyncio.ensure_future(client.post("/v1/embeddings", json=body(model=HASH)))
+        await until(lambda: bool(engine.batches))
+        process.send_signal(signal.SIGTERM)
+        failed = await asyncio.gather(call, return_exceptions=True)
+    assert isinstance(failed[0], httpx.TransportError) or failed[0].status_code >= 500
+    _, log = await asyncio.to_thread(process.communicate, timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+    await until(lambda: engine.cancelled == 1)
+
+
 async def until_process(process: "subprocess.Popen[str]", happened: object) -> None:
     deadline = time.monotonic() + 60
     while not happened():

@@ -1,5 +1,6 @@
 """The HTTP application: routes, keys, and what happens around every request."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
 
@@ -52,6 +53,8 @@ def _observed(method: str, handler: Handler) -> Handler:
             response = await handler(request)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except asyncio.CancelledError:  # by uvicorn alone, when the time to drain is over
+            response = error_json(503, "the gateway is stopping", kind="server_error", code="draining")
         except Exception as error:
             response = failure(error)
         CALL_SECONDS.labels(method).observe(time.perf_counter() - started)
