@@ -199,7 +199,7 @@ async def against(url: str, names: tuple[str, str, str], options: argparse.Names
                 inputs = [pb.Input(text=text) for text in fresh_texts()]
                 await stub.Embed(pb.EmbedRequest(model=model, inputs=inputs, input_type=types_pb2.INPUT_TYPE_DOCUMENT))
 
-            while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:
+            while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             await direct()
             await proxied()

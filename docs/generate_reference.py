@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from embedscale.cli.main import main
 from embedscale.embedder.settings import EmbedderSettings
-from embedscale.embedding.catalog import LocalModel, RemoteModel, load_catalog
+from embedscale.embedding.catalog import LocalModel, RemoteModel, UpstreamEntry, load_catalog
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy.settings import ProxySettings
@@ -93,7 +93,7 @@ def catalog() -> Iterator[str]:
         source = model.upstream if isinstance(model, RemoteModel) else model.source.hub or model.source.package
         rows.append(f"| `{name}` | {model.engine} | `{source}` | {model.license} |")
     yield "\n".join(rows)
-    for title, kind in (("Local models", LocalModel), ("Remote models", RemoteModel)):
+    for title, kind in (("Local models", LocalModel), ("Remote models", RemoteModel), ("Upstreams", UpstreamEntry)):
         fields = [f"| `{name}` | {field.description} |" for name, field in kind.model_fields.items()]
         yield f"### {title}\n\n" + "\n".join(["| field | meaning |", "|---|---|", *fields])
 

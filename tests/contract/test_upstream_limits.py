@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -14,15 +15,20 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from prometheus_client import REGISTRY
 
+from embedscale.client import AsyncEvaluationClient
 from embedscale.core.errors import SpendingLimitReached
 from embedscale.embedding.redis_store import RedisStore
+from embedscale.evaluator import bootstrap as evaluator_bootstrap
+from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_proxy.limiter import Limiter, LocalLimiter, SharedLimiter, buckets
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import evaluation_service_pb2 as evaluation_pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.conftest import RedisServer
+from tests.conftest import RedisServer, served
+from tests.contract.conftest import finished
 from tests.contract.test_embedding_service import failure
 from tests.contract.test_upstream_packing import embed, expected, proxied
 from tests.fakes.faulty_upstream import FaultyUpstream, running
@@ -116,13 +122,13 @@ async def test_a_limiter_goes_on_alone_when_redis_dies(state: SharedState, own_r
 
 async def test_spending_is_shared_and_ends_with_the_limit(state: SharedState, own_redis: RedisServer) -> None:
     one, two = Spending("u", 1.0, state), Spending("u", 1.0, state)
-    await one.reserve(0.6)
+    day = await one.reserve(0.6)
     with pytest.raises(SpendingLimitReached) as caught:
         await two.reserve(0.6)
     assert 0 < caught.value.retry_after <= 86400
-    await one.settle(0.6, 0.1)
+    await one.settle(day, 0.6, 0.1)
     await two.reserve(0.6)
-    day = datetime.now(UTC).date().isoformat()
+    assert day == datetime.now(UTC).date().isoformat()
     assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 700_000_000
     own_redis.stop()
     await two.reserve(0.3)
@@ -223,6 +229,18 @@ async def test_cost_is_in_the_answer_and_in_the_metrics_and_spending_ends_with_t
     found = await failure(embed(stub, [f"text {number}" for number in range(100)]))
     assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SPENDING_LIMIT")
     assert upstream.calls == calls
+
+
+async def test_an_evaluation_adds_up_what_its_answers_cost(
+    stack: AsyncExitStack, upstream: FaultyUpstream, data: Path
+) -> None:
+    address = await proxied(stack, upstream, {}, price_per_million_tokens=1000.0)
+    given = EvaluatorSettings(embedding_addresses=[address], dataset_roots=[data], drain_seconds=0)
+    evaluator = await served(stack, evaluator_bootstrap.build(given), given)
+    async with AsyncEvaluationClient(evaluator) as client:
+        evaluation = await finished(client, "remote", str(data / "small.json"))
+    assert evaluation.state == evaluation_pb.EVALUATION_STATE_SUCCEEDED
+    assert evaluation.result.usage.cost == pytest.approx(5 * 1000 / 1e6)
 
 
 async def test_logs_hold_neither_key_nor_the_upstreams_words(

@@ -140,7 +140,7 @@ def test_calls_are_bounded_full_and_in_order(requests: list[list[int]], limits: 
         for number, sizes in enumerate(requests):
             order = Order(len(sizes), math.inf)
             packer.add([QueuedText(str(number), size, order, row) for row, size in enumerate(sizes)])
-        while sum(map(len, calls)) < sum(map(len, requests)):
+        while sum(map(len, calls)) < sum(map(len, requests)):  # noqa: ASYNC110
             await asyncio.sleep(0)
         await packer.close()
         return calls

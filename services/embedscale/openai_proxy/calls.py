@@ -82,12 +82,12 @@ class Calls:
     async def _paid(self, upstream_model: str, texts: Sequence[QueuedText]) -> UpstreamAnswer:
         reserved, spent = self._dollars(sum(text.tokens for text in texts)), 0.0
         seconds = max(text.order.deadline for text in texts) - time.monotonic()
-        await self.spending.reserve(reserved)
+        day = await self.spending.reserve(reserved)
         try:
             answer = await self.upstream.embed(upstream_model, [text.text for text in texts], self.model, seconds)
             spent = reserved if answer.tokens is None else self._dollars(answer.tokens)
         finally:
-            await self.spending.settle(reserved, spent)
+            await self.spending.settle(day, reserved, spent)
         UPSTREAM_TOKENS.labels(self.name).inc(answer.tokens or 0)
         UPSTREAM_DOLLARS.labels(self.name).inc(spent)
         if answer.pause:

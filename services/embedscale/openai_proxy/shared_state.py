@@ -20,6 +20,7 @@ class SharedState:
     def __init__(self, store: RedisStore | None) -> None:
         self._store = store
         self._passed_over_until = 0.0
+        self._failing = False
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str]) -> str | None:
         """Answer of a script; None without one."""
@@ -28,9 +29,12 @@ class SharedState:
         try:
             answer = await within(_PATIENCE_SECONDS, self._store.run(script, keys, arguments))
         except FAILURES as error:
-            log.warning("limits are kept by this process alone: Redis failed: %s", type(error).__name__)
+            if not self._failing:
+                log.warning("limits are kept by this process alone: Redis failed: %s", type(error).__name__)
+            self._failing = True
             self._passed_over_until = time.monotonic() + _PASSED_OVER_SECONDS
             return None
+        self._failing = False
         return answer.decode() if isinstance(answer, bytes) else str(answer)
 
     async def close(self) -> None:

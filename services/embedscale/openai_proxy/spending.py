@@ -34,31 +34,30 @@ class Spending:
         self._day = ""
         self._known = 0
 
-    async def reserve(self, dollars: float) -> None:
-        """Count what a call may cost. Raises SpendingLimitReached if that would be over the limit."""
-        if self._limit is None:
-            return
-        if not await self._changed(round(dollars * _NANO), round(self._limit * _NANO)):
+    async def reserve(self, dollars: float) -> str:
+        """Count what a call may cost; the day it counts for. Raises SpendingLimitReached if that exceeds the limit."""
+        day = datetime.now(UTC).date().isoformat()
+        if self._limit is not None and not await self._changed(day, round(dollars * _NANO), round(self._limit * _NANO)):
             message = f"the spending limit of upstream {self._upstream!r} is {self._limit:g} US dollars a day"
             raise SpendingLimitReached(f"{message}, and this request would exceed it", retry_after=_to_next_day())
+        return day
 
-    async def settle(self, reserved: float, spent: float) -> None:
-        """Count what the call did cost in place of what it might have."""
+    async def settle(self, day: str, reserved: float, spent: float) -> None:
+        """Count what the call of that day did cost in place of what it might have."""
         if self._limit is not None and spent != reserved:
-            await self._changed(round((spent - reserved) * _NANO), -1)
+            await self._changed(day, round((spent - reserved) * _NANO), -1)
 
-    async def _changed(self, change: int, limit: int) -> bool:
-        day = datetime.now(UTC).date().isoformat()
-        if day != self._day:
+    async def _changed(self, day: str, change: int, limit: int) -> bool:
+        if day > self._day:
             self._day, self._known = day, 0
         key = f"es1-spent:{{{self._upstream}}}:{day}"
         answer = await self._state.run(_CHANGE, [key], [str(change), str(limit), str(_KEPT_SECONDS)])
         if answer is not None:
             fits, total = answer.split()
-            self._known = int(total)
+            self._known = int(total) if day == self._day else self._known
             return fits == "1"
         fits_here = limit < 0 or self._known + change <= limit
-        self._known += change if fits_here else 0
+        self._known += change if fits_here and day == self._day else 0
         return fits_here
 
 

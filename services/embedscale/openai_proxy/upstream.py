@@ -2,13 +2,13 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import openai
-from openai.types import CreateEmbeddingResponse
-from openai.types import Embedding as UpstreamEmbedding
 
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import (
@@ -102,42 +102,34 @@ class Upstream:
                 raw = await self._client.embeddings.with_raw_response.create(
                     model=upstream_model, input=list(texts), encoding_format="base64"
                 )
-            answer = raw.parse()
-            vectors = _in_order(answer.data, len(texts), model.dimensions)
-            tokens = max(int(answer.usage.total_tokens), 0) if answer.usage else None
+            # Models of the SDK for thousands of rows would take longer than all the rest.
+            answer = json.loads(raw.content)
+            vectors = _in_order(answer["data"], len(texts), model.dimensions)
+            usage, named = answer.get("usage"), str(answer.get("model") or "")
+            tokens = max(int(usage["total_tokens"]), 0) if usage else None
         except TimeoutError:
             raise TryAgain(UpstreamUnavailable(f"upstream {self.name!r} did not answer in time")) from None
         except openai.OpenAIError as error:
             raise _translated(error, self.name) from None
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise UpstreamChanged(f"upstream {self.name!r} did not answer as an embeddings endpoint does") from None
-        self._refuse_changed(vectors, answer, upstream_model, len(texts), model)
-        assert vectors is not None  # noqa: S101
+        if vectors is None:
+            what = f"{len(texts)} vectors of {model.dimensions} numbers"
+            raise UpstreamChanged(f"upstream {self.name!r} did not return {what}")
+        self._refuse_changed(vectors, named, upstream_model, model)
         return UpstreamAnswer(vectors, tokens, exhausted(raw.headers))
 
-    def _refuse_changed(
-        self,
-        vectors: Matrix | None,
-        answer: CreateEmbeddingResponse,
-        upstream_model: str,
-        count: int,
-        model: RemoteModel,
-    ) -> None:
+    def _refuse_changed(self, vectors: Matrix, named: str, upstream_model: str, model: RemoteModel) -> None:
         """Refuse vectors that are not of the catalogued space, or of another model than that of the first answer."""
-        if vectors is None:
-            raise UpstreamChanged(
-                f"upstream {self.name!r} did not return {count} vectors of {model.dimensions} numbers"
-            )
         if model.normalize and (np.abs(np.linalg.norm(vectors, axis=1) - 1) > _LENGTH_TOLERANCE).any():
             raise UpstreamChanged(f"upstream {self.name!r} returned vectors that do not have length 1")
-        first = self._answering.setdefault(upstream_model, answer.model) if answer.model else ""
-        if answer.model and answer.model != first:
+        if named and named != self._answering.setdefault(upstream_model, named):
             raise UpstreamChanged(f"upstream {self.name!r} answers with another model than at first")
 
 
-def _in_order(data: Sequence[UpstreamEmbedding], count: int, dimensions: int) -> Matrix | None:
+def _in_order(data: Sequence[Mapping[str, Any]], count: int, dimensions: int) -> Matrix | None:
     """Rows sorted by their index; None unless there is exactly one of the right length for each text."""
-    rows = {item.index: _vector(item.embedding) for item in data}
+    rows = {item["index"]: _vector(item["embedding"]) for item in data}
     if len(data) != count or sorted(rows) != list(range(count)):
         return None
     if any(row.shape != (dimensions,) for row in rows.values()):
