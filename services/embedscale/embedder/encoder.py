@@ -36,13 +36,18 @@ class SplitTexts:
 
 
 class Encoder:
-    """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
+    """A loaded model. One thread at a time may split, and one may compute; joining is for any.
 
-    def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int) -> None:
+    `tokenizer` is the model's, where it has been read before.
+    """
+
+    def __init__(
+        self, folder: Path, model: LocalModel, *, device: str, token_budget: int, tokenizer: Tokenizer | None = None
+    ) -> None:
         self.profile = resolve(model, folder)
         self._network = load_network(folder, model, device)
         self._dense = [Dense(folder, spec) for spec in self.profile.dense]
-        self._tokenizer = Tokenizer(folder)
+        self._tokenizer = tokenizer or Tokenizer(folder)
         self._device = device
         self._token_budget = token_budget
         self._pool = POOLINGS[self.profile.pooling]
@@ -50,6 +55,11 @@ class Encoder:
         self.dimensions = self._dense[-1].dimensions if self._dense else self._hidden
         self.parameters = int(self._network.num_parameters())
         self.memory_bytes = int(self._network.get_memory_footprint())
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, which may serve another encoder of the same files."""
+        return self._tokenizer
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""
