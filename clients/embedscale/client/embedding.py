@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.channel import AsyncClosing, Channel
-from embedscale.client.errors import FailedPrecondition, NotFound, Unavailable
+from embedscale.client.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -63,8 +63,12 @@ class AsyncEmbeddingClient(AsyncClosing):
         truncation: Truncation = "error",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
-        """Embed texts in batches, a few at a time. `timeout` is for the whole, in seconds. Raises ClientError."""
+        """Embed texts in batches, a few at a time. `timeout` is for the whole, in seconds.
+
+        Raises ClientError; InvalidArgument for a text with a lone surrogate, which no encoding of texts can write.
+        """
         given = list(texts)
+        _refuse_surrogates(given)
         channel, description = await self._home(model)
         size = min(BATCH_SIZE, description.max_inputs or BATCH_SIZE)
         requests = [
@@ -139,6 +143,16 @@ class AsyncEmbeddingClient(AsyncClosing):
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
+
+
+def _refuse_surrogates(texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            field = f"inputs[{index}].text"
+            message = f"{field} has a lone surrogate at character {error.start}"
+            raise InvalidArgument(message, reason="INVALID_FIELD", field=field) from None
 
 
 def _refuse_mixed(responses: Sequence[pb.EmbedResponse], model: str) -> None:
