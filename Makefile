@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .PHONY: demo test bench check protos docs format clean
 
-demo: $(INSTALLED)  ## Start everything, evaluate two models in five languages, print a table, draw a chart, stop.
+demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
 
 test: $(INSTALLED)  ## Run all tests.

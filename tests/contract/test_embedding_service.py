@@ -16,6 +16,8 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedscale.client import AsyncEmbeddingClient
+from embedscale.client.errors import InvalidArgument
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -215,7 +217,12 @@ async def test_a_stream_that_is_dropped_leaves_the_server_well(served: Served) -
 
 
 @pytest.mark.parametrize(
-    "text", [" ", "\n\t", "\x00a\x07", "שלום עולם", "مرحبا", "👩‍👩‍👧‍👦" * 5, "한국어 문장", "a" * 200, "e\u0301" * 50]
+    "text",
+    [
+        *(" ", " " * 1000, "\n\t", "\u00a0\u2003\u200b", "\ufeff"),
+        *("\x00a\x07", "\x00", "\x1b[31m", "\u202eevil\u202c", "\ufffd", "\ue000", "\uffff", "\U0010ffff"),
+        *("שלום עולם", "مرحبا", "👩‍👩‍👧‍👦" * 5, "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "한국어 문장", "a" * 200, "e\u0301" * 50),
+    ],
 )
 async def test_unusual_texts_have_finite_vectors(served: Served, text: str) -> None:
     rows = await served.vectors([text])
@@ -232,6 +239,51 @@ async def test_a_text_beyond_the_limit_is_refused_unless_it_may_be_cut(served: S
         assert code == grpc.StatusCode.INVALID_ARGUMENT
     if wire.TRUNCATION_END in model.truncations:
         assert np.isfinite(await served.vectors(texts, truncation=wire.TRUNCATION_END)).all()
+
+
+LONG = "ten letters " * 833_334
+
+
+@pytest.mark.slow
+async def test_ten_megabytes_are_refused_by_name_or_cut(served: Served) -> None:
+    model = (await served.stub.GetModel(pb.GetModelRequest(model=served.model))).model
+    if not model.max_tokens or wire.TRUNCATION_END not in model.truncations:
+        pytest.skip("this model has no limit of its own, or its upstream would be sent all of the text")
+    found = await failure(served.embed(["short", LONG]))
+    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LONG", "inputs[1].text")
+    response = await served.embed(["short", LONG], truncation=wire.TRUNCATION_END)
+    assert [facts.truncated for facts in response.inputs] == [False, True]
+    assert response.inputs[1].token_count > 10**6
+    assert np.isfinite(np.frombuffer(response.embeddings, "<f4")).all()
+
+
+async def test_a_request_larger_than_a_message_may_be_is_refused(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.embed([LONG] * 4)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await served.vectors(["still here"])).shape == (1, 384)
+
+
+async def test_text_that_is_not_utf8_never_reaches_the_model(served: Served) -> None:
+    """A lone surrogate cannot be written as UTF-8; whoever sends its bytes all the same is told so by the transport."""
+    with pytest.raises(UnicodeEncodeError):
+        pb.Input(text="\ud800")
+    good = served.request(["placeholder"]).SerializeToString()
+    for spoilt in (b"\xed\xa0\x80........", b"\xff\xfe.........", b"\xf0\x9f\x98......."):
+        call = served.channel.unary_unary(f"/{SERVICE}/Embed", response_deserializer=pb.EmbedResponse.FromString)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(good.replace(b"placeholder", spoilt[:11]))
+        codes = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+        assert caught.value.code() in codes  # grpc's own answer: no code of ours has seen the request
+        assert "Traceback" not in (caught.value.details() or "")
+    assert (await served.vectors(["still here"])).shape == (1, 384)
+
+
+async def test_the_client_names_the_text_with_a_lone_surrogate(served: Served) -> None:
+    async with AsyncEmbeddingClient([served.address]) as client:
+        with pytest.raises(InvalidArgument, match="lone surrogate at character 2") as caught:
+            await client.embed(["good", "ab\ud83d"], model=served.model, input_type="query")
+    assert (caught.value.field, caught.value.reason) == ("inputs[1].text", "INVALID_FIELD")
 
 
 async def test_health_is_serving_for_the_service_and_for_the_whole_server(served: Served) -> None:

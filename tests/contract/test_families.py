@@ -183,6 +183,31 @@ def test_a_model_with_pinned_code_of_its_own(nomic: Path) -> None:
     assert (alone[::-1] * matrix(loaded, rows[::-1])).sum(1).min() >= 0.999999
 
 
+def test_the_end_token_that_only_the_config_asks_for_is_what_the_last_token_pools(tmp_path: Path) -> None:
+    """As in e5-mistral-7b-instruct, whose tokenizer.json adds the start token alone."""
+    folder = tiny_models.build(tmp_path, "mistral")
+    edit(folder / "tokenizer.json", lambda content: content["post_processor"].update(START_ONLY))
+    edit(folder / "tokenizer_config.json", lambda content: content.update(add_bos_token=True, add_eos_token=True))
+    plain = AutoTokenizer.from_pretrained(folder)
+    network = AutoModel.from_pretrained(folder).eval()
+    expected = []
+    for text in TEXTS:
+        ids = [plain.bos_token_id, *plain(text, add_special_tokens=False)["input_ids"], plain.eos_token_id]
+        with torch.inference_mode():
+            hidden = network(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        expected.append(torch.nn.functional.normalize(hidden, dim=0).numpy())
+    assert np.abs(matrix(encoder(folder, "last_token"), TEXTS) - np.stack(expected)).max() <= 1e-5
+
+
+START_ONLY = {"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")
+
+
 async def started(model: LocalModel) -> ModelInfo:
     engine = TorchEngine("model", model, device="cpu", token_budget=64)
     await engine.start()

@@ -21,6 +21,7 @@ from embedscale.client import EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import E5, MINILM, free_port
 
+E5_LOCAL = "multilingual-e5-small-local"
 PORTS = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port", "--openai-port")
 EVALCTL = Path(sys.executable).with_name("evalctl")
 
@@ -129,15 +130,32 @@ def test_only_loopback_is_listened_on(evalctl: Evalctl) -> None:
     assert addresses == {"127.0.0.1"}
 
 
-def test_models_lists_both(evalctl: Evalctl) -> None:
+def test_models_lists_all(evalctl: Evalctl) -> None:
+    evalctl("embed", "--model", E5_LOCAL, "--input-type", "query", "until it is loaded")
     listed = json.loads(evalctl("models", "-o", "json").stdout)["models"]
     assert [(model["name"], model["state"]) for model in listed] == [
         (MINILM, "MODEL_STATE_READY"),
         (E5, "MODEL_STATE_READY"),
+        (E5_LOCAL, "MODEL_STATE_READY"),
     ]
+    assert json.loads(evalctl("models", "list", "-o", "json").stdout)["models"] == listed
     table = evalctl("models").stdout
     assert MINILM in table
     assert "Apache-2.0" in table
+
+
+def test_models_shows_one(evalctl: Evalctl) -> None:
+    shown = json.loads(evalctl("models", "show", MINILM, "-o", "json").stdout)
+    assert (shown["parameters"], shown["license"], shown["dimensions"]) == (22713216, "Apache-2.0", 384)
+    assert shown["memory_bytes"] == pytest.approx(4 * 22713216, rel=0.01)
+    lines = dict(line.strip().split("  ", 1) for line in evalctl("models", "show", MINILM).stdout.splitlines())
+    facts = {fact: value.strip() for fact, value in lines.items()}
+    assert (facts["state"], facts["memory"], facts["maximum tokens"]) == ("ready", "90.9 MB", "256")
+    assert (facts["parameters"], facts["pooling"], facts["number format"]) == ("22.7 million", "mean", "float32")
+    assert facts["fingerprint"] == shown["fingerprint"]
+    assert facts["revision"] == shown["revision"]
+    assert "differ for queries and documents" in evalctl("models", "show", E5).stdout
+    refused(evalctl("models", "show", "nothing"), 2, "nothing", MINILM)
 
 
 def test_run_prints_json_in_full_precision(evalctl: Evalctl) -> None:
@@ -302,9 +320,9 @@ def test_demo_twice_ends_in_table_and_chart_and_the_second_time_comes_from_the_c
         assert run.returncode == 0, run.stderr
         for language in ("en", "fr", "cs", "hu", "ko"):
             rows = [line for line in run.stdout.splitlines() if line.split()[:1] == [language]]
-            assert [row.split()[1] for row in rows] == [MINILM, E5]
+            assert [row.split()[1] for row in rows] == [MINILM, E5_LOCAL, E5]
         assert str(chart) in run.stdout
-    assert "cache: 1440 of 1440 texts (100.0%)" in second.stdout
+    assert "cache: 2160 of 2160 texts (100.0%)" in second.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
     assert alone.processes() == []
 

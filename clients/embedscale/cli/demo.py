@@ -12,10 +12,10 @@ from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, run_all
 from embedscale.cli.home import Home
 from embedscale.cli.live import live_view
-from embedscale.cli.local_cluster import LocalCluster, Ports
+from embedscale.cli.local_cluster import DEFAULT_MODELS, LocalCluster, Ports
 from embedscale.client import AsyncEvaluationClient
 
-MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
+MODELS = (*DEFAULT_MODELS, "multilingual-e5-small")
 LANGUAGES = ("en", "fr", "cs", "hu", "ko")
 
 
@@ -24,7 +24,7 @@ LANGUAGES = ("en", "fr", "cs", "hu", "ko")
               show_default=True, help="Where to write the bar chart.")  # fmt: skip
 @asynchronous
 async def demo(chart: Path) -> None:
-    """Start a cluster, evaluate two models in five languages, print the table, draw the chart, stop the cluster.
+    """Start a cluster, evaluate three models in five languages, print the table, draw the chart, stop the cluster.
 
     A second run is answered from the cache.
 

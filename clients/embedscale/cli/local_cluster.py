@@ -36,7 +36,7 @@ _NEEDED = (
 )
 
 
-DEFAULT_MODELS = ("all-MiniLM-L6-v2",)
+DEFAULT_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small-local")
 """Local models that the embedder hosts; the proxy hosts multilingual-e5-small."""
 
 

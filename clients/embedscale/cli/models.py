@@ -1,38 +1,130 @@
 """`evalctl models`: what can be evaluated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from google.protobuf.json_format import MessageToDict
+from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli import options, printing
 from embedscale.cli.errors import asynchronous
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+
+_GIGABYTE = 1e9
+_MEGABYTE = 1e6
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@options.embedding_addresses()
+@options.output("table", "json")
+@click.pass_context
+def models(context: click.Context, addresses: Sequence[str], output: str) -> None:
+    """List the models that the cluster serves, or show one of them.
+
+    Example: evalctl models
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_models, addresses=addresses, output=output)
+
+
+@models.command("list")
 @options.embedding_addresses()
 @options.output("table", "json")
 @asynchronous
-async def models(addresses: Sequence[str], output: str) -> None:
+async def list_models(addresses: Sequence[str], output: str) -> None:
     """List the models that the cluster serves.
 
-    Example: evalctl models
+    Example: evalctl models list
     """
     async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
         listed = await client.models()
     if output == "json":
-        printing.as_json({"models": [MessageToDict(model, preserving_proto_field_name=True) for model in listed]})
+        printing.as_json({"models": [_as_dict(model) for model in listed]})
     else:
         printing.as_table(_table(listed))
+
+
+@models.command()
+@click.argument("name")
+@options.embedding_addresses()
+@options.output("table", "json")
+@asynchronous
+async def show(name: str, addresses: Sequence[str], output: str) -> None:
+    """Show all that is known of the model NAME.
+
+    Example: evalctl models show all-MiniLM-L6-v2
+    """
+    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+        model = await client.model(name)
+    if output == "json":
+        printing.as_json(_as_dict(model))
+        return
+    table = Table(box=None, show_header=False)
+    for fact, value in _facts(model).items():
+        table.add_row(fact, escape(value))
+    printing.as_table(table)
 
 
 def _table(listed: Sequence[pb.Model]) -> Table:
     table = Table("MODEL", "STATE", "ENGINE", "DIMENSIONS", "MAX TOKENS", "LICENCE", "SOURCE", box=None)
     for model in listed:
-        state = pb.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
-        limit = str(model.max_tokens or "no limit")
-        table.add_row(model.name, state, model.engine, str(model.dimensions), limit, model.license, model.source)
+        row = (model.name, _state(model), model.engine, _dimensions(model), _limit(model), model.license, model.source)
+        table.add_row(*map(escape, row))
     return table
+
+
+def _as_dict(model: pb.Model) -> Mapping[str, object]:
+    # Protobuf writes 64-bit numbers as strings; scripts want numbers.
+    written = MessageToDict(model, preserving_proto_field_name=True)
+    numbers = {field.name for field in model.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
+    return {name: int(value) if name in numbers else value for name, value in written.items()}
+
+
+def _facts(model: pb.Model) -> Mapping[str, str]:
+    """What a person wants to know of a model, in that order; what does not apply to it is left out."""
+    facts = {
+        "name": model.name,
+        "state": f"{_state(model)}: {model.state_message}" if model.state_message else _state(model),
+        "licence": model.license or "unknown",
+        "dimensions": _dimensions(model),
+        "maximum tokens": _limit(model),
+        "long texts": ", ".join(wire.Truncation.Name(way).removeprefix("TRUNCATION_") for way in model.truncations),
+        "parameters": f"{model.parameters / _MEGABYTE:,.1f} million" if model.parameters else "unknown",
+        "memory": _memory(model.memory_bytes) if model.memory_bytes else "",
+        "pooling": model.pooling,
+        "normalised": "yes" if model.normalized else "no",
+        "prompts": "differ for queries and documents" if model.requires_input_type else "the same for all texts",
+        "number format": model.dtype,
+        "quantization": model.quantization,
+        "engine": model.engine,
+        "source": model.source,
+        "revision": model.revision,
+        "fingerprint": model.fingerprint,
+        "price": _price(model.price_per_million_tokens),
+    }
+    return {fact: value for fact, value in facts.items() if value}
+
+
+def _state(model: pb.Model) -> str:
+    return pb.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
+
+
+def _dimensions(model: pb.Model) -> str:
+    shorter = [length for length in model.supported_dimensions if length != model.dimensions]
+    cut = f", or cut to {', '.join(map(str, shorter))}" if shorter else ""
+    return f"{model.dimensions}{cut}" if model.dimensions else "known once it was loaded"
+
+
+def _limit(model: pb.Model) -> str:
+    return str(model.max_tokens or "no limit")
+
+
+def _memory(size: int) -> str:
+    return f"{size / _GIGABYTE:.2f} GB" if size >= _GIGABYTE else f"{size / _MEGABYTE:.1f} MB"
+
+
+def _price(dollars: float) -> str:
+    return f"{dollars:g} US dollars for a million tokens" if dollars else "none"

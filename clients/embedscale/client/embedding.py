@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.channel import AsyncClosing, Channel
-from embedscale.client.errors import ClientError, FailedPrecondition, NotFound, Unavailable
+from embedscale.client.errors import ClientError, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -79,8 +79,12 @@ class AsyncEmbeddingClient(AsyncClosing):
         truncation: Truncation = "error",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
-        """Embed texts in batches, a few at a time. `timeout` is for the whole, in seconds. Raises ClientError."""
+        """Embed texts in batches, a few at a time. `timeout` is for the whole, in seconds.
+
+        Raises ClientError; InvalidArgument for a text with a lone surrogate, which no encoding of texts can write.
+        """
         given = list(texts)
+        _refuse_surrogates(given)
         _, description = await self._home(model)
         size = min(BATCH_SIZE, description.max_inputs or BATCH_SIZE)
         requests = [
@@ -221,6 +225,16 @@ def _alike(homes: Sequence[_Home]) -> list[_Home]:
     """Those that can be used, and of the vector space of the first of them; all when none can."""
     ready = [home for home in homes if home[1].state in USABLE]
     return [home for home in ready if home[1].fingerprint == ready[0][1].fingerprint] or list(homes)
+
+
+def _refuse_surrogates(texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            field = f"inputs[{index}].text"
+            message = f"{field} has a lone surrogate at character {error.start}"
+            raise InvalidArgument(message, reason="INVALID_FIELD", field=field) from None
 
 
 def _refuse_mixed(responses: Sequence[pb.EmbedResponse], model: str) -> None:

@@ -36,18 +36,31 @@ class SplitTexts:
 
 
 class Encoder:
-    """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
+    """A loaded model. One thread at a time may split, and one may compute; joining is for any.
 
-    def __init__(self, folder: Path, model: LocalModel, *, device: str, token_budget: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: LocalModel,
+        *,
+        device: str,
+        token_budget: int | None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
         """Load the model. Without a token budget the fastest one is measured. Raises WeightsError."""
         self.profile = resolve(model, folder)
-        self._tokenizer = Tokenizer(folder)
+        self._tokenizer = tokenizer or Tokenizer(folder)
         self._network = open_network(folder, model, self.profile, self._tokenizer, device)
         self._dense = [Dense(folder, spec) for spec in self.profile.dense]
         self.dimensions = self._dense[-1].dimensions if self._dense else self._network.hidden_size
         self.parameters = self._network.parameters
         self.memory_bytes = self._network.memory_bytes
         self.token_budget = token_budget or fastest_budget(self.forward, self._tokenizer, self.profile.max_tokens)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, which may serve another encoder of the same files."""
+        return self._tokenizer
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""

@@ -24,6 +24,7 @@ from embedscale.core.fingerprint import fingerprint
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.memory import estimated_bytes, release
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
+from embedscale.embedder.tokenizing import Tokenizer
 from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.admission import estimated_tokens
 from embedscale.embedding.catalog import LocalModel, Prompts
@@ -52,6 +53,7 @@ class TorchEngine:
         self._info = _described(name, model)
         self._prompts = model.prompts or Prompts()
         self._space: dict[str, object] = {}
+        self._tokenizer: Tokenizer | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -100,7 +102,8 @@ class TorchEngine:
         self._info = replace(self._info, state=ModelState.UNLOADED)
         await self._scheduler.idle()
         del self._encoder
-        await self._on_thread(release)
+        # The modules of bitsandbytes refer to each other; all others are gone with the last reference to the network.
+        await self._on_thread(lambda: release(cycles=self._model.quantization != "none"))
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -135,7 +138,10 @@ class TorchEngine:
     def _load(self) -> Encoder:
         folder = locate(self._model.source)
         digests = file_digests(folder, self._model)
-        encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget)
+        # Reading a tokenizer of 250,000 pieces stops all of Python for a second, so it stays when the weights leave.
+        kept = self._tokenizer if digests == self._space.get("files") else None
+        encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget, tokenizer=kept)
+        self._tokenizer = encoder.tokenizer
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
         self._space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}

@@ -38,9 +38,14 @@ def _in_file(path: Path) -> int:
         return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
 
 
-def release() -> None:
-    """Return freed memory to the system, which neither Python's allocator nor the device's does by itself."""
-    gc.collect()
+def release(*, cycles: bool) -> None:
+    """Return freed memory to the system, which neither the C library nor the device's allocator does by itself.
+
+    With `cycles`, objects that refer to each other are looked for first, which stops all of Python for a tenth of a
+    second.
+    """
+    if cycles:
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":

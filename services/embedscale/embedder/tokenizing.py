@@ -1,5 +1,6 @@
 """From texts to token ids that fit the model."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ class Tokenizer:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
         self.pad_id: int = self._tokenizer.pad_token_id or 0
         self._prefix, self._suffix = self._special_tokens()
+        self._add_stated(folder)
         self.special_count = len(self._prefix) + len(self._suffix)
 
     @property
@@ -44,6 +46,20 @@ class Tokenizer:
         (plain,), (marked,) = self._ids(["a"], special=False), self._ids(["a"], special=True)
         start = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
         return marked[:start], marked[start + len(plain) :]
+
+    def _add_stated(self, folder: Path) -> None:
+        """Put the start and end tokens around that the folder asks for and the library leaves out.
+
+        transformers 5 takes special tokens from tokenizer.json alone, which in e5-mistral-7b-instruct lacks the end
+        token whose state becomes the vector: there `add_eos_token` of tokenizer_config.json says that it belongs there.
+        """
+        config = folder / "tokenizer_config.json"
+        stated = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if stated.get("add_bos_token") and bos is not None and bos not in self._prefix:
+            self._prefix.insert(0, bos)
+        if stated.get("add_eos_token") and eos is not None and eos not in self._suffix:
+            self._suffix.append(eos)
 
     def _ids(self, texts: list[str], *, special: bool) -> list[list[int]]:
         encoded = self._tokenizer(
