@@ -14,7 +14,7 @@ from embedscale.core.embedding import Matrix
 from embedscale.embedder.network import Ids, Network
 from embedscale.embedder.once import made_once
 from embedscale.embedder.onnx_export import export
-from embedscale.embedder.onnx_int8 import quantize
+from embedscale.embedder.onnx_int8 import quantize, weight_bits
 from embedscale.embedder.onnx_network import OnnxNetwork
 from embedscale.embedder.probe import probe_batches
 from embedscale.embedder.profile import Profile
@@ -74,7 +74,7 @@ def _onnx(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenize
 
 def _key(folder: Path, model: LocalModel, profile: Profile) -> str:
     files = {path.name: file_digest(path) for path in (folder / "config.json", *folder.glob("*.safetensors"))}
-    parts = [_LAYOUT, onnxruntime.__version__, files, profile.pooling, profile.max_tokens, model.quantization]
+    parts = [_LAYOUT, onnxruntime.__version__, files, profile.pooling, profile.max_tokens, model.quantization, weight_bits()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -88,7 +88,8 @@ def _make(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenize
     export(reference, graph)
     _compare(reference, graph, batches, _farthest)
     if model.quantization == "int8":
-        facts |= quantize(graph, batches)
+        quantize(graph, batches)
+        facts["weight_bits"] = weight_bits()
         _compare(reference, graph, batches, _least_cosine)
     described = {"hidden_size": reference.hidden_size, "parameters": reference.parameters, "facts": facts}
     (draft / "model.json").write_text(json.dumps({**described, "sha256": file_digest(graph)}), "utf-8")
