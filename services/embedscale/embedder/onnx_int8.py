@@ -3,9 +3,8 @@
 Weights have a scale a column. Activations have one scale a matrix, measured once on made-up texts: onnxruntime's dynamic
 quantization measures it on each batch instead, and a text's vector then changes with what it is batched with. A few
 channels of a transformer's activations are many times larger than the rest. Left in, they cost all others their
-precision, so what they exceed the range by is multiplied in float32 beside it. Attention, whose matrix cannot be split,
-has the scales of its channels evened out between activations and weights (SmoothQuant, arXiv:2211.10438, alpha 0.5).
-Embeddings, layer norms and softmax stay in float32.
+precision, so what they exceed the range by is multiplied in float32 beside it. Attention with its projections, the
+embeddings and the layer norms stay in float32.
 """
 
 import logging
@@ -27,7 +26,7 @@ Batches = Sequence[tuple[Ids, Ids]]
 Range = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Least and greatest value of each channel."""
 
-_QUANTIZED = ("MatMul", "Attention")
+_QUANTIZED = ("MatMul",)
 _OUTLIERS = 16
 
 
@@ -40,9 +39,7 @@ def weight_bits() -> int:
 def quantize(path: Path, batches: Batches) -> None:
     """Replace the float32 graph in `path` by an int8 one, with ranges measured on ids and masks of texts."""
     exact = onnx.load(str(path))
-    _smooth_attention(exact, _ranges(exact, batches))
     ranges = _ranges(exact, batches)
-    onnx.save(exact, str(path))
     _dynamic(path)
     graph = _Graph(onnx.load(str(path)))
     for node in [node for node in exact.graph.node if _is_big(exact, node)]:
@@ -102,23 +99,6 @@ def _extremes(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([rows.min(0), rows.max(0)])
 
 
-def _smooth_attention(model: Any, ranges: dict[str, Range]) -> None:
-    """Divide the channels that go into attention by a factor each, and multiply the rows of its weights by it."""
-    for node in [node for node in model.graph.node if node.op_type == "Attention"]:
-        weight = _weight(model, node)
-        sizes = np.abs(ranges[node.input[0]]).max(0)
-        factors = np.sqrt(np.maximum(sizes, 1e-3) / np.maximum(np.abs(weight).max(1), 1e-4))
-        factors = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-        _initializer(model, node.input[1]).CopyFrom(
-            numpy_helper.from_array(weight * factors[:, None], node.input[1])
-        )
-        smoothed, inverse = f"{node.name}_smoothed", f"{node.name}_factors"
-        model.graph.initializer.append(numpy_helper.from_array(1 / factors, inverse))
-        multiply = helper.make_node("Mul", [node.input[0], inverse], [smoothed], f"{node.name}_smooth")
-        model.graph.node.insert(list(model.graph.node).index(node), multiply)
-        node.input[0] = smoothed
-
-
 class _Graph:
     """A dynamically quantized graph whose ranges are fixed one by one."""
 
@@ -130,23 +110,21 @@ class _Graph:
         """Give a node's input a constant scale; `channels` and `weight` are those of the node in float32."""
         least, greatest = channels
         sizes = np.maximum(-least, greatest)
-        count = 0 if node.op_type == "Attention" else min(_OUTLIERS, len(sizes) // 16)
+        count = min(_OUTLIERS, len(sizes) // 16)
         outliers = np.sort(np.argsort(-sizes)[:count])
         low = min(np.delete(least, outliers).min(), 0)
         high = max(np.delete(greatest, outliers).max(), low + 1e-6)
         scale = np.float32((high - low) / 255)
         zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
         self._freeze(node.input[0], scale, zero)
-        if count:
-            self._add_excess(node, outliers, (-float(zero) * scale, (255 - float(zero)) * scale), weight[outliers])
+        bounds = (-float(zero) * float(scale), (255 - float(zero)) * float(scale))
+        self._add_excess(node, outliers, bounds, weight[outliers])
 
     def _freeze(self, values: str, scale: np.float32, zero: np.uint8) -> None:
-        """Quantize `values` with constants; more than one matrix may be multiplied with them."""
+        """Quantize `values` with constants."""
         dynamic = next(
-            (node for node in self._nodes if node.op_type == "DynamicQuantizeLinear" and node.input[0] == values), None
+            node for node in self._nodes if node.op_type == "DynamicQuantizeLinear" and node.input[0] == values
         )
-        if dynamic is None:
-            return
         place = list(self._nodes).index(dynamic)
         quantized, *constants = dynamic.output
         self._constants(dict(zip(constants, (np.array(scale), np.array(zero)), strict=True)))
