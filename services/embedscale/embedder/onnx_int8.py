@@ -1,8 +1,8 @@
 """int8 for a graph's big matrices, so that a vector does not depend on its batch.
 
-Weights have a scale a column. Activations have one scale a matrix, measured once on made-up texts: onnxruntime's dynamic
-quantization measures it on each batch instead, and a text's vector then changes with what it is batched with. A few
-channels of a transformer's activations are many times larger than the rest. Left in, they cost all others their
+Weights have a scale a column. Activations have one scale a matrix, measured once on made-up texts: onnxruntime's own
+dynamic quantization measures it on each batch instead, and a text's vector then changes with what it is batched with. A
+few channels of a transformer's activations are many times larger than the rest. Left in, they cost all others their
 precision, so what they exceed the range by is multiplied in float32 beside it. Attention with its projections, the
 embeddings and the layer norms stay in float32.
 """
