@@ -14,7 +14,7 @@ from embedscale.embedding.catalog import Catalog, LocalModel
 from tests.conftest import MINILM
 from tests.contract.test_local_models import FOLDER, TEXTS, matrix
 
-INT8 = {"quantization": "int8"}
+INT8 = {"quantization": "int8", "runtime": "torch"}
 NF4 = {"quantization": "nf4"}
 TWICE = {**NF4, "double_quantization": True}
 BFLOAT16 = {**NF4, "compute_dtype": "bfloat16"}
@@ -55,7 +55,7 @@ def test_vectors_stay_near_those_of_float32(catalog: Catalog, device: str, chang
 
 async def test_each_kind_is_a_vector_space_of_its_own(catalog: Catalog) -> None:
     names = set()
-    kinds = [{}, {"dtype": "float16"}, INT8, NF4, TWICE, BFLOAT16]
+    kinds = [{}, {"runtime": "torch"}, {"dtype": "float16"}, INT8, NF4, TWICE, BFLOAT16]
     for changes in kinds:
         engine = TorchEngine("variant", entry(catalog, **changes), device="cpu", token_budget=1024)
         await engine.start()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
@@ -189,3 +190,21 @@ async def test_speed_is_that_of_batches_at_least_half_full(scheduler: Make) -> N
     assert shared.tokens_per_second is None
     await shared.run([[1] * 4] * 16)
     assert shared.tokens_per_second > 0
+
+
+async def test_batches_and_their_padding_are_counted() -> None:
+    scheduler = Scheduler("metered", vectors_of, 64, QueuePolicy(interactive_windows=2))
+    await asyncio.gather(scheduler.run([[1] * 10, [1] * 6]), scheduler.run([[2] * 4] * 3))
+    await scheduler.close()
+    values = {
+        sample.name: sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.labels.get("model") == "metered" and sample.labels.get("priority", "interactive") == "interactive"
+    }
+    assert values["embedscale_batches_total"] == scheduler.batches
+    assert values["embedscale_batch_tokens_sum"] == 28
+    assert values["embedscale_padded_tokens_total"] >= 32
+    assert values["embedscale_queue_seconds_count"] == 2
+    assert values["embedscale_token_budget"] == 64
+    assert values["embedscale_queued_tokens"] == 0

@@ -49,7 +49,7 @@ def _trace(network: TorchNetwork, path: Path) -> None:
             str(path),
             input_names=list(_INPUTS),
             output_names=["pooled"],
-            dynamic_axes={**dict.fromkeys(_INPUTS, {0: "n", 1: "t"}), "pooled": {0: "n"}},
+            dynamic_axes={**{name: {0: "n", 1: "t"} for name in _INPUTS}, "pooled": {0: "n"}},
             opset_version=_OPSET,
             dynamo=False,
         )

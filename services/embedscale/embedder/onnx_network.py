@@ -1,5 +1,6 @@
 """A network that onnxruntime computes on the CPU."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
+        if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":  # what torch's threads are told in this way
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.hidden_size = hidden_size
         self.parameters = parameters

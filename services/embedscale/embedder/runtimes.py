@@ -14,12 +14,12 @@ from embedscale.core.embedding import Matrix
 from embedscale.embedder.network import Ids, Network
 from embedscale.embedder.once import made_once
 from embedscale.embedder.onnx_export import export
-from embedscale.embedder.onnx_int8 import quantize
+from embedscale.embedder.onnx_int8 import quantize, weight_bits
 from embedscale.embedder.onnx_network import OnnxNetwork
 from embedscale.embedder.probe import probe_batches
 from embedscale.embedder.profile import Profile
-from embedscale.embedder.torch_network import TorchNetwork
 from embedscale.embedder.tokenizing import Tokenizer
+from embedscale.embedder.torch_network import TorchNetwork
 from embedscale.embedder.weights import WeightsError, cache_folder, file_digest
 from embedscale.embedding.catalog import LocalModel
 from embedscale.embedding.vectors import l2_normalized
@@ -36,9 +36,7 @@ _FARTHEST = 1e-5
 _LEAST_COSINE = 0.98
 
 
-def open_network(
-    folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer, device: str
-) -> Network:
+def open_network(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer, device: str) -> Network:
     """Load the network with the runtime that the catalog names, or with the best that works. Raises WeightsError."""
     if model.runtime == "onnxruntime" and device != "cpu":
         raise WeightsError(f"runtime onnxruntime computes on the CPU, and the device is {device}")
@@ -60,7 +58,9 @@ def _suits(folder: Path, model: LocalModel, profile: Profile, device: str) -> bo
     kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     plain = model.dtype == "float32" and model.quantization != "nf4" and not model.trust_remote_code
-    return device == "cpu" and plain and kind in _FAMILIES and size <= _MOST_BYTES and profile.max_tokens <= _MOST_TOKENS
+    return (
+        device == "cpu" and plain and kind in _FAMILIES and size <= _MOST_BYTES and profile.max_tokens <= _MOST_TOKENS
+    )
 
 
 def _onnx(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer) -> Network:
@@ -74,7 +74,15 @@ def _onnx(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenize
 
 def _key(folder: Path, model: LocalModel, profile: Profile) -> str:
     files = {path.name: file_digest(path) for path in (folder / "config.json", *folder.glob("*.safetensors"))}
-    parts = [_LAYOUT, onnxruntime.__version__, files, profile.pooling, profile.max_tokens, model.quantization]
+    parts = [
+        _LAYOUT,
+        onnxruntime.__version__,
+        files,
+        profile.pooling,
+        profile.max_tokens,
+        model.quantization,
+        weight_bits(),
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -88,7 +96,8 @@ def _make(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenize
     export(reference, graph)
     _compare(reference, graph, batches, _farthest)
     if model.quantization == "int8":
-        facts |= quantize(graph, batches)
+        quantize(graph, batches)
+        facts["weight_bits"] = weight_bits()
         _compare(reference, graph, batches, _least_cosine)
     described = {"hidden_size": reference.hidden_size, "parameters": reference.parameters, "facts": facts}
     (draft / "model.json").write_text(json.dumps({**described, "sha256": file_digest(graph)}), "utf-8")
@@ -114,9 +123,7 @@ def _least_cosine(expected: Matrix, found: Matrix) -> None:
 
 def _opened(kept: Path) -> OnnxNetwork:
     described = json.loads((kept / "model.json").read_text("utf-8"))
-    return OnnxNetwork(
-        kept / "model.onnx", described["hidden_size"], described["parameters"], described["facts"]
-    )
+    return OnnxNetwork(kept / "model.onnx", described["hidden_size"], described["parameters"], described["facts"])
 
 
 def _sound(kept: Path) -> bool:
@@ -125,4 +132,3 @@ def _sound(kept: Path) -> bool:
         return bool(described["sha256"] == file_digest(kept / "model.onnx"))
     except (OSError, ValueError, KeyError):
         return False
-

@@ -1,4 +1,4 @@
-"""A network that torch computes: any architecture, number format and device, and the reference for every other runtime."""
+"""A network that torch computes: any architecture, number format and device; the reference for other runtimes."""
 
 from collections.abc import Mapping
 from pathlib import Path
