@@ -40,8 +40,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
 
-def _kept(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _kept(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
     """Return what cannot be read as an error: raised here, it would become UNKNOWN with the text of an exception."""
+
+    if deserialize is None:
+        return None
 
     def read(data: bytes) -> Any:
         try:
