@@ -162,7 +162,7 @@ def peer_goals(pairs: Sequence[tuple[Cell, Cell]]) -> list[Goal]:
     """Rate and p99 of every cell."""
     found = []
     for own, its in pairs:
-        what = f"{own.callers} callers of {own.batch}"
+        what = f"{own.callers} at once, {own.batch} a request"
         rates = [f"{median(cell.rates):.0f}/s" for cell in (own, its)]
         found.append(Goal(f"{what}, texts/s against infinity_emb", *rates, median(ratios(own.rates, its.rates)), 1.5))
         slow, slower = own.percentile(99), its.percentile(99)
