@@ -39,11 +39,11 @@ def written(page: str, name: str, markdown: str) -> str:
 def main() -> None:
     """Run, write, print."""
     parser = arguments(__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=NAMES, help="which; all by default")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which; all by default")
     parser.add_argument("--keep-docs", action="store_true", help="write nothing into docs/")
     options = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    results = [run(name, quick=options.quick) for name in options.names]
+    results = [run(name, quick=options.quick) for name in options.names or NAMES]
     for result in results if not (options.keep_docs or options.quick) else []:
         name = str(result["name"])
         page = PAGES.get(name, PAGE)
