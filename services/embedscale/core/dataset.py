@@ -54,6 +54,8 @@ class DatasetCard:
     document_characters: Lengths = Lengths()
     skipped: Mapping[str, int] = field(default_factory=dict)
     """What a lenient import left out, counted by the kind of fault."""
+    source: str = ""
+    """URI that an imported set was read from."""
 
 
 class FaultKind(StrEnum):
