@@ -54,7 +54,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_imported_set_is_found_by_its_digest_and_listed(tmp_path: Path, file: Path) -> None:
     card = take_in(tmp_path, file).dataset.card
-    assert card.uri == f"dataset:{card.digest}"
+    assert (card.uri, card.source) == (f"dataset:{card.digest}", str(file))
     assert sources(tmp_path).known() == [*builtin.known(), card.uri]
     file.unlink()
     assert len(content(read(tmp_path, card.uri))[0]) == 5
@@ -152,6 +152,16 @@ def test_a_refused_set_leaves_nothing(tmp_path: Path, file: Path) -> None:
         read(tmp_path, f"{file}#split=x")
     assert sources(tmp_path).known() == builtin.known()
     assert list((tmp_path / ".kept" / "drafts").iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    drafts = tmp_path / ".kept" / "drafts"
+    drafts.mkdir(parents=True)
+    for name, time_ in (("old", OLD - 10**6), ("new", OLD)):
+        (drafts / name).write_bytes(b"")
+        os.utime(drafts / name, (time_, time_))
+    sources(tmp_path)
+    assert [path.name for path in drafts.iterdir()] == ["new"]
 
 
 async def test_an_import_that_nobody_waits_for_stops(tmp_path: Path) -> None:

@@ -130,12 +130,12 @@ def _print_notes(
 
 
 def _table(found: Sequence[pb.Dataset]) -> Table:
-    table = Table("URI", "TITLE", "QUERIES", "DOCUMENTS", "LANGUAGES", "LICENCE", "SKIPPED", box=None)
+    table = Table("URI", "TITLE OR SOURCE", "QUERIES", "DOCUMENTS", "LANGUAGES", "LICENCE", "SKIPPED", box=None)
     for dataset in found:
         counts = (str(dataset.query_count), str(dataset.document_count))
         skipped = str(sum(dataset.skipped.values()) or "")
-        languages = " ".join(dataset.languages)
-        table.add_row(escape(dataset.uri), escape(dataset.title), *counts, languages, dataset.license, skipped)
+        named = escape(dataset.title or dataset.source)
+        table.add_row(escape(dataset.uri), named, *counts, " ".join(dataset.languages), dataset.license, skipped)
     return table
 
 
@@ -144,6 +144,7 @@ def _card(dataset: pb.Dataset) -> Table:
     facts = {
         "URI": dataset.uri,
         "title": dataset.title,
+        "source": dataset.source if dataset.source != dataset.uri else "",
         "digest": dataset.digest,
         "queries": f"{dataset.query_count}, of {audits.lengths_in_words(dataset.query_characters)} characters",
         "documents": f"{dataset.document_count}, of {audits.lengths_in_words(dataset.document_characters)} characters",

@@ -33,7 +33,7 @@ class Lengths:
         lengths = np.asarray(values)
         if not lengths.size:
             return cls()
-        median, p95 = np.quantile(lengths, [0.5, 0.95], method="lower")
+        median, p95 = np.quantile(lengths, [0.5, 0.95], method="inverted_cdf")
         return cls(float(lengths.mean()), int(median), int(p95), int(lengths.max()))
 
 
@@ -54,6 +54,8 @@ class DatasetCard:
     document_characters: Lengths = Lengths()
     skipped: Mapping[str, int] = field(default_factory=dict)
     """What a lenient import left out, counted by the kind of fault."""
+    source: str = ""
+    """URI that an imported set was read from."""
 
 
 class FaultKind(StrEnum):

@@ -19,6 +19,7 @@ def to_dataset(card: DatasetCard) -> pb.Dataset:
         query_characters=_lengths(card.query_characters),
         document_characters=_lengths(card.document_characters),
         skipped=card.skipped,
+        source=card.source,
     )
 
 

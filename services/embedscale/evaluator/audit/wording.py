@@ -14,7 +14,7 @@ _NAMED = {
     "en": r"\b(?:the|this|given|provided) (?:context information|document|passage|excerpt|text)\b(?! of)"
     r"|\b(?:in|from|to|on) the (?:given |provided |above )?context\b(?! of)"
     r"|\b(?:provided|given|above) (?:information|context)\b|\b(?:information|context) (?:provided|given|above)\b",
-    "fr": r"\b(?:le|ce|du|au|les) (?:présent )?(?:document|texte|passage|extrait)s?\b(?! de| d'| du)"
+    "fr": r"\b(?:le|ce|du|au|les) (?:présent )?(?:document|texte|extrait)s?\b(?! de| d'| du)"
     r"|\binformations? (?:contextuelles?|fournies?|données?)\b|\bcontexte (?:fourni|donné)\b",
     "cs": r"\b(?:podle|dle|v|ve|z|ze) (?:(?:tohoto|tomto|uvedeného|uvedeném|daného|daném|hlavy [ivx]+) )?"
     r"(?:dokumentu|textu|úryvku)\b|\b(?:hlav\w+ [ivx]+|v? uvedeného|v? uvedeném|tohoto) (?:dokumentu|textu)\b"

@@ -27,7 +27,7 @@ class DiskDataset:
             content = json.loads(database.execute("SELECT content FROM card").fetchone()[0])
         lengths = {name: Lengths(**content[name]) for name in ("query_characters", "document_characters")}
         card = DatasetCard(**{**content, **lengths, "languages": tuple(content["languages"])})
-        return replace(card, uri=self._uri)
+        return replace(card, uri=self._uri, source=card.uri)
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """See `Dataset`."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,7 @@ SCHEME = "dataset:"
 _SUFFIX = ".sqlite"
 _SEEN = "CREATE TABLE IF NOT EXISTS seen (source TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL)"
 _WAIT_SECONDS = 30.0
+_ABANDONED_SECONDS = 24 * 3600.0
 
 
 class DatasetStore:
@@ -29,6 +31,7 @@ class DatasetStore:
         self._drafts = folder / "drafts"
         self._seen = folder / "seen.sqlite"
         self._kept = kept
+        self._drop_abandoned()
 
     def uris(self) -> list[str]:
         """URIs of all sets that are kept, the most recently used first."""
@@ -60,7 +63,7 @@ class DatasetStore:
         try:
             yield path
         finally:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            _remove(path)
 
     def seen(self, source: str) -> tuple[str, str] | None:
         """State and digest of a source when it was last imported, if that set is still kept."""
@@ -83,6 +86,12 @@ class DatasetStore:
             database.execute(_SEEN)
             yield database
 
+    def _drop_abandoned(self) -> None:
+        """Remove what processes that were killed have left."""
+        for path in self._drafts.glob("*"):
+            if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                _remove(path)
+
     def _by_use(self) -> list[Path]:
         found = []
         for path in self._sets.glob(f"*{_SUFFIX}"):
@@ -91,3 +100,10 @@ class DatasetStore:
             except FileNotFoundError:  # dropped by another process
                 continue
         return [path for _, path in sorted(found, reverse=True)]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

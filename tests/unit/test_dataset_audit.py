@@ -1,0 +1,177 @@
+"""Audits of data sets, against figures that were counted in another way."""
+
+import itertools
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedscale.core.dataset import MemoryDataset
+from embedscale.core.dataset_audit import Finding
+from embedscale.evaluator import builtin
+from embedscale.evaluator.audit.findings import findings
+from embedscale.evaluator.audit.near_duplicates import SIMILAR, repeats
+from embedscale.evaluator.audit.wording import named_context, quotation
+from tests.dataset_files import read
+
+VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnprstvz"
+
+
+def found_in(dataset: MemoryDataset) -> dict[str, Finding]:
+    return {finding.kind.value: finding for finding in findings(dataset)}
+
+
+def similarity(first: str, second: str) -> float:
+    """Jaccard index of the runs of five characters, by the book."""
+    one, other = ({text[i : i + 5] for i in range(len(text) - 4)} for text in (first, second))
+    return len(one & other) / len(one | other)
+
+
+def words(count: int, rng: random.Random) -> list[str]:
+    return ["".join(rng.choice(kind) for kind in (CONSONANTS, VOWELS) * 3) for _ in range(count)]
+
+
+def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
+    rng = random.Random(3)
+    texts = []
+    for _ in range(60):
+        original = words(40, rng)
+        texts.append(" ".join(original))
+        for changes in (0, 1, 2, 4, 8, 20):
+            copy = list(original)
+            for place in rng.sample(range(40), changes):
+                copy[place] = words(1, rng)[0]
+            texts.append(" ".join(copy))
+    rng.shuffle(texts)
+    exact, near = repeats(lambda: ((str(i), text) for i, text in enumerate(texts)))
+    distinct = list(dict.fromkeys(texts))
+    assert exact.count == len(texts) - len(distinct) == 60
+    expected = sum(
+        any(similarity(text, before) >= SIMILAR for before in distinct[:place]) for place, text in enumerate(distinct)
+    )
+    # MinHash misses a pair at the threshold with a probability of less than 1 %, one above it hardly ever.
+    assert expected > 100
+    assert 0.97 * expected <= near.count <= expected
+
+
+def test_case_and_spaces_make_no_difference_and_examples_name_the_pair() -> None:
+    texts = [("a", "Cats sleep\non sofas."), ("b", "Cows eat grass."), ("c", "CATS  sleep on sofas.")]
+    exact, near = repeats(lambda: iter(texts))
+    assert (exact.count, near.count) == (1, 0)
+    assert [example.ids for example in exact.examples] == [("a", "c")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=3), max_size=12))
+def test_exact_repetitions_are_counted_for_any_texts(texts: list[str]) -> None:
+    exact, near = repeats(lambda: ((str(i), text) for i, text in enumerate(texts)))
+    normal = [" ".join(text.casefold().split()) for text in texts]
+    assert exact.count == len(normal) - len(set(normal))
+    assert near.count == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is forbidden, according to the document?",
+        "What does the text say about fines?",
+        "Who is liable, as outlined in the context information provided?",
+        "What is a provider according to the provided information?",
+        "Quelles sont les obligations selon le document ?",
+        "Que prévoit le texte, selon les informations contextuelles fournies ?",
+        "Jaké povinnosti stanoví podle uvedeného dokumentu?",
+        "Jaké produkty jsou uvedeny v textu jako příklady?",
+        "Milyen kötelezettségek vannak a dokumentum szerint?",
+        "Mit jelent a rövidítés az adott szövegben?",
+        "주어진 문서에 따르면 누가 책임을 집니까?",
+        "이 글에서 말하는 의무는 무엇입니까?",
+        "Was steht in diesem Dokument über Strafen?",
+        "¿Qué dice el texto sobre las multas?",
+    ],
+)
+def test_questions_that_name_their_text_are_told(question: str) -> None:
+    assert named_context(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What may be used in the context of law enforcement?",
+        "Which documents must a provider keep for ten years?",
+        "How is technical documentation drawn up?",
+        "What conclusions are outlined in document EUCO 13/20?",
+        "Quelle documentation technique faut-il ?",
+        "Quels documents le fournisseur doit-il conserver ?",
+        "Jak dlouho je nutné uchovávat dokumenty?",
+        "Milyen dokumentumokat kell 10 évig megőrizni?",
+        "누가 책임을 집니까?",
+    ],
+)
+def test_other_questions_about_documents_are_not(question: str) -> None:
+    assert not named_context(question)
+
+
+@pytest.mark.parametrize("language", builtin.LANGUAGES)
+def test_the_set_that_ships_has_no_finding(language: str) -> None:
+    assert [finding for finding in findings(builtin.load(f"builtin:velmar/{language}")) if finding.count] == []
+
+
+def test_eight_words_in_a_row_are_a_quotation() -> None:
+    document = "The provider shall keep, for ten years, the technical documentation of it."
+    assert quotation("Why shall keep for ten years the technical documentation?", [document]) == (
+        "shall keep for ten years the technical documentation"
+    )
+    assert quotation("Who shall keep for ten years the documentation of it?", [document]) == ""
+    assert quotation("하나 둘 셋", ["하나 둘 셋"]) == ""
+    assert quotation("高リスクの人工知能", ["これは高リスクの人工知能です"]) == "高 リ ス ク の 人 工 知"
+
+
+def test_a_query_without_a_relevant_document_is_unanswered() -> None:
+    dataset = MemoryDataset("", {"a": "Who?", "b": "Why?", "c": "How?"}, {"d": "Text."}, {"a": {"d": 1}, "b": {"d": 0}})
+    finding = found_in(dataset)["unanswered_queries"]
+    assert (finding.count, finding.total) == (2, 3)
+    assert [example.ids for example in finding.examples] == [("b",), ("c",)]
+
+
+@pytest.mark.parametrize(
+    ("language", "pool", "repeated", "naming"),
+    [("EN", 93, 0, 37), ("FR", 140, 0, 84), ("CS", 190, 3, 16), ("HU", 209, 2, 18)],
+)
+def test_the_ai_act_sets(tmp_path: Path, ai_act: Path, language: str, pool: int, repeated: int, naming: int) -> None:
+    file = ai_act / f"{language}_dataset.json"
+    texts = Counter(json.loads(file.read_text("utf-8"))["queries"].values())
+    assert sum(texts.values()) - len(texts) == repeated
+    copy = tmp_path / "set.json"
+    copy.write_bytes(file.read_bytes())
+    dataset = read(tmp_path, copy)
+    found = found_in(dataset)
+    assert dataset.card.languages == (language.lower(),)
+    assert dataset.card.document_count == pool
+    assert found["duplicate_queries"].count == repeated
+    assert found["duplicate_documents"].count == found["unanswered_queries"].count == 0
+    assert found["names_context"].count == naming
+
+
+def test_english_questions_name_the_context_or_the_document(ai_act: Path) -> None:
+    questions = list(json.loads((ai_act / "EN_dataset.json").read_text("utf-8"))["queries"].values())
+    told = {question for question in questions if named_context(question)}
+    phrases = ("the context information", "context information related", "the document")
+    named = {question for question in questions if any(phrase in question for phrase in phrases)}
+    assert len(named) == 36
+    assert told - named == {q for q in questions if "according to the provided information" in q}
+    assert named <= told
+
+
+def test_what_is_held_does_not_grow_with_the_texts() -> None:
+    """Texts of one template are all candidates of each other: they are counted, and in time."""
+    rng = random.Random(5)
+    start = " ".join(words(200, rng))
+    texts = [(str(number), f"{start} {number}") for number in range(3000)]
+    exact, near = repeats(lambda: iter(texts))
+    assert exact.count == 0
+    assert near.count == 2999
+    assert all(example.ids[0] == "0" for example in itertools.islice(near.examples, 1))
