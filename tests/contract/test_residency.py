@@ -256,7 +256,7 @@ async def test_a_load_leaves_the_calls_of_other_models_their_speed(
     while not load.done():
         meanwhile.append(await seconds())
     await engine.close()
-    assert len(meanwhile) > 10
+    assert len(meanwhile) >= 3
     assert np.median(meanwhile) < 5 * np.median(alone)
     assert max(meanwhile) < 0.5
 
