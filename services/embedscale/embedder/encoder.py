@@ -36,7 +36,7 @@ class SplitTexts:
 
 
 class Encoder:
-    """A loaded model. One thread at a time may split, and one may compute; joining is for any.
+    """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
 
     def __init__(
         self,
@@ -47,7 +47,10 @@ class Encoder:
         token_budget: int | None,
         tokenizer: Tokenizer | None = None,
     ) -> None:
-        """Load the model. Without a token budget the fastest one is measured. Raises WeightsError."""
+        """Load the model, with its tokenizer where that has been read before. Raises WeightsError.
+
+        Without a token budget the fastest one is measured.
+        """
         self.profile = resolve(model, folder)
         self._tokenizer = tokenizer or Tokenizer(folder)
         self._network = open_network(folder, model, self.profile, self._tokenizer, device)
