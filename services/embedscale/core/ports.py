@@ -34,6 +34,9 @@ class Engine(Protocol):
     def load(self) -> EngineLoad | None:
         """Tokens queued and speed; None for an engine that has no queue of its own, such as a remote one."""
 
+    async def prime(self) -> None:
+        """Before anything is served: do what would hold up other models later. What fails is left to `start`."""
+
     async def start(self) -> None:
         """Load or reach the model and let it answer once; returns when it has, or has failed for good."""
 
