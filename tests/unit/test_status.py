@@ -14,7 +14,16 @@ from grpc_status import rpc_status
 
 from embedscale.client.errors import BY_CODE, ClientError, Internal, from_rpc_error
 from embedscale.core import errors
-from embedscale.servicekit.status import TABLE, from_reason, internal_status, reason_of, to_status, to_wire
+from embedscale.core.evaluation import Failure
+from embedscale.servicekit.status import (
+    TABLE,
+    from_reason,
+    internal_status,
+    reason_of,
+    to_status,
+    to_wire,
+    written_failure,
+)
 from embedscale.v1 import types_pb2 as wire
 
 PROTO = Path(__file__).parents[2] / "protos/embedscale/v1/types.proto"
@@ -160,3 +169,7 @@ def test_a_text_that_is_too_long_names_its_place_and_can_move() -> None:
     assert (moved.position, moved.tokens, moved.limit, moved.field) == (7, None, 512, "inputs[7].text")
     assert "inputs[7].text has more tokens" in moved.message
     assert "700 tokens" in errors.InputTooLong(1, 700, 512).message
+
+
+def test_a_reason_that_only_newer_servers_know_becomes_internal() -> None:
+    assert written_failure(Failure("NEWER", "text")) == wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="text")

@@ -77,7 +77,7 @@ class AsyncEvaluationClient(AsyncClosing):
         return (await self._channel.call(self._stub.GetEvaluation(request, timeout=CALL_SECONDS))).evaluation
 
     async def list(self, *, model: str = "", dataset: str = "", state: str = "") -> AsyncIterator[pb.Evaluation]:
-        """Yield evaluations, the newest first; those of a model, of a data set, in a state such as "running", or all."""
+        """Yield evaluations, the newest first: those of a model, of a data set, in a state ("running"), or all."""
         wanted = f"EVALUATION_STATE_{state.upper()}" if state else None
         token = ""
         while True:
