@@ -84,6 +84,15 @@ async def insisted(step: Callable[[], Awaitable[ReturnT]]) -> ReturnT:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
+async def stopped(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel tasks until they are done: a Redis client that is just connecting takes a cancellation for a failure."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_PAUSE_SECONDS)
+
+
 class EvaluationStore(Protocol):
     """Keeps evaluations. Every step is atomic, and any may raise StoreUnavailable.
 
