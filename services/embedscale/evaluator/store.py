@@ -13,6 +13,7 @@ from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Failur
 ReturnT = TypeVar("ReturnT")
 
 _PAUSE_SECONDS = 0.5
+_CANCEL_SECONDS = 0.1
 
 QUEUE = ""
 """The name under which news of the queue come."""
@@ -90,7 +91,7 @@ async def stopped(*tasks: "asyncio.Task[None]") -> None:
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=_PAUSE_SECONDS)
+        _, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
 
 
 class EvaluationStore(Protocol):

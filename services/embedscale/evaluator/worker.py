@@ -44,12 +44,16 @@ class Workers:
 
     def start(self) -> None:
         """Begin to take work."""
-        loops = [self._work() for _ in range(self._running)]
-        self._tasks = [asyncio.create_task(loop) for loop in (*loops, self._sweep())]
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._running)]
+        self._sweeping = asyncio.create_task(self._sweep())
 
     async def drain(self) -> None:
         """Take no more work, and give back what is unfinished."""
-        await stopped(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            await stopped(self._sweeping)
         self._tasks = []
 
     async def _work(self) -> None:
