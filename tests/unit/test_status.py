@@ -34,7 +34,7 @@ CONCRETE = {
     if issubclass(kind, errors.EmbedscaleError) and kind not in GROUPS
 }
 # Said by servers themselves, not by an error of the domain.
-REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL", "DRAINING"}
+REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL"}
 
 
 def example(kind: type[errors.EmbedscaleError], field: str = "") -> errors.EmbedscaleError:
@@ -136,7 +136,7 @@ def test_what_another_service_raised_is_raised_again(kind: type[errors.Embedscal
     assert getattr(again, "retry_after", 2.5) == 2.5
 
 
-@pytest.mark.parametrize("reason", ["", "INTERNAL", "DRAINING", "UNSPECIFIED", "NEW_IN_VERSION_9"])
+@pytest.mark.parametrize("reason", ["", "INTERNAL", "UNSPECIFIED", "NEW_IN_VERSION_9"])
 def test_any_other_reason_means_that_the_other_service_is_unavailable(reason: str) -> None:
     assert type(from_reason(reason, "It went wrong.")) is errors.UpstreamUnavailable
 
