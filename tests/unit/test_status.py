@@ -14,7 +14,16 @@ from grpc_status import rpc_status
 
 from embedscale.client.errors import BY_CODE, ClientError, Internal, from_rpc_error
 from embedscale.core import errors
-from embedscale.servicekit.status import TABLE, from_reason, internal_status, reason_of, to_status, to_wire
+from embedscale.core.evaluation import Failure
+from embedscale.servicekit.status import (
+    TABLE,
+    from_reason,
+    internal_status,
+    reason_of,
+    to_status,
+    to_wire,
+    written_failure,
+)
 from embedscale.v1 import types_pb2 as wire
 
 PROTO = Path(__file__).parents[2] / "protos/embedscale/v1/types.proto"
@@ -26,7 +35,7 @@ CONCRETE = {
 }
 OF_AN_INPUT = (errors.InputTooLong, errors.InputRejected)
 # Said by servers themselves, not by an error of the domain.
-REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL", "DRAINING"}
+REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL"}
 
 
 def example(kind: type[errors.EmbedscaleError], field: str = "") -> errors.EmbedscaleError:
@@ -130,7 +139,7 @@ def test_what_another_service_raised_is_raised_again(kind: type[errors.Embedscal
     assert getattr(again, "retry_after", 2.5) == 2.5
 
 
-@pytest.mark.parametrize("reason", ["", "INTERNAL", "DRAINING", "UNSPECIFIED", "NEW_IN_VERSION_9"])
+@pytest.mark.parametrize("reason", ["", "INTERNAL", "UNSPECIFIED", "NEW_IN_VERSION_9"])
 def test_any_other_reason_means_that_the_other_service_is_unavailable(reason: str) -> None:
     assert type(from_reason(reason, "It went wrong.")) is errors.UpstreamUnavailable
 
@@ -163,3 +172,7 @@ def test_a_text_that_is_too_long_names_its_place_and_can_move() -> None:
     assert (moved.position, moved.tokens, moved.limit, moved.field) == (7, None, 512, "inputs[7].text")
     assert "inputs[7].text has more tokens" in moved.message
     assert "700 tokens" in errors.InputTooLong(1, 700, 512).message
+
+
+def test_a_reason_that_only_newer_servers_know_becomes_internal() -> None:
+    assert written_failure(Failure("NEWER", "text")) == wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="text")
