@@ -212,9 +212,6 @@ async def test_comparison_finds_the_real_difference_and_no_other(
 async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channel_to: Callable) -> None:
     stub = EvaluationServiceStub(channel_to(evaluator))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.ImportDataset(pb.ImportDatasetRequest(uri="x"))
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await anext(aiter(stub.GenerateDataset(pb.GenerateDatasetRequest())))
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
