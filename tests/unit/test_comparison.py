@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedscale.evaluator.comparison import Comparison, compare, holm, randomisation_p_value, tied_with_best
-from embedscale.evaluator.metrics import bootstrap_intervals
+from embedscale.evaluator.uncertainty import bootstrap_intervals
 
 
 def exact_p_value(differences: Sequence[Fraction | int], groups: Sequence[int]) -> float:
@@ -136,7 +136,7 @@ def test_compare_corrects_for_the_number_of_pairs() -> None:
 def test_identical_systems_do_not_differ_at_all() -> None:
     values, groups = _systems()
     (pair,) = compare({"one": values["good"], "two": values["good"].copy()}, groups)
-    assert pair == Comparison("one", "two", 0.0, 0.0, 0.0, 1.0, 1.0)
+    assert pair == Comparison("one", "two", 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0)
 
 
 def test_tied_with_best_leaves_out_those_that_are_really_worse() -> None:
@@ -154,7 +154,7 @@ def test_tied_with_best_goes_by_the_adjusted_p_value_against_the_best_alone() ->
     values = {name: np.asarray([mean]) for name, mean in (("low", 0.1), ("top", 0.9), ("mid", 0.5))}
 
     def pair(first: str, second: str, adjusted: float) -> Comparison:
-        return Comparison(first, second, 0.1, 0.0, 0.2, 0.001, adjusted)
+        return Comparison(first, second, 0.1, 0.0, 0.2, 0.001, adjusted, 0.1, 10)
 
     close = [pair("low", "top", 0.06), pair("low", "mid", 0.01), pair("top", "mid", 0.05)]
     assert tied_with_best(values, close) == ["top", "mid", "low"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from embedscale.cli.errors import from_reason
 from embedscale.client import AsyncEvaluationClient
@@ -21,6 +21,10 @@ class Wanted:
     cutoffs: Sequence[int] = (5,)
     dimensions: int = 0
     truncation: str = "end"
+    indexes: Sequence[pb.IndexSpec] = ()
+    sweep_dimensions: Sequence[int] = ()
+    sweep_encodings: Sequence[str] = ()
+    ignore_identical_ids: bool = False
 
 
 async def run_all(client: AsyncEvaluationClient, wanted: Sequence[Wanted], on_event: OnEvent) -> list[pb.Evaluation]:
@@ -41,10 +45,8 @@ async def run_all(client: AsyncEvaluationClient, wanted: Sequence[Wanted], on_ev
 
 
 async def _start(client: AsyncEvaluationClient, one: Wanted) -> str:
-    evaluation = await client.create(
-        one.model, one.dataset, cutoffs=one.cutoffs, dimensions=one.dimensions, truncation=one.truncation
-    )
-    return evaluation.name
+    options = {field.name: getattr(one, field.name) for field in fields(one)}
+    return (await client.create(**options)).name
 
 
 async def _follow(client: AsyncEvaluationClient, place: int, name: str, on_event: OnEvent) -> pb.Evaluation:

@@ -1,15 +1,17 @@
 """Embedding texts from Python."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.channel import AsyncClosing, Channel
-from embedscale.client.errors import FailedPrecondition, NotFound, Unavailable
+from embedscale.client.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -88,14 +90,18 @@ class AsyncEmbeddingClient(AsyncClosing):
         places = asyncio.Semaphore(CONCURRENT_BATCHES)
         deadline = asyncio.get_running_loop().time() + timeout
 
-        async def send(request: pb.EmbedRequest) -> pb.EmbedResponse:
+        async def send(request: pb.EmbedRequest, before: int) -> pb.EmbedResponse:
             async with places:
                 left = deadline - asyncio.get_running_loop().time()
-                return await channel.call(_stub(channel).Embed(request, timeout=left))
+                try:
+                    return await channel.call(_stub(channel).Embed(request, timeout=left))
+                except InvalidArgument as error:
+                    raise _among_all(error, before) from None
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(send(request)) for request in requests]
+                befores = accumulate((len(request.inputs) for request in requests), initial=0)
+                tasks = [group.create_task(send(*one)) for one in zip(requests, befores, strict=False)]
         except ExceptionGroup as failures:
             if isinstance(failures.exceptions[0], Unavailable):
                 self._homes.clear()  # the next call looks where models are now
@@ -139,6 +145,16 @@ class AsyncEmbeddingClient(AsyncClosing):
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
+
+
+def _among_all(error: InvalidArgument, before: int) -> InvalidArgument:
+    """Name the place among all texts given, of which `before` were in earlier batches."""
+    place = re.match(r"inputs\[(\d+)\]", error.field)
+    if place is None:
+        return error
+    named = f"inputs[{int(place[1]) + before}]"
+    message, field = (text.replace(place[0], named) for text in (error.message, error.field))
+    return InvalidArgument(message, reason=error.reason, field=field)
 
 
 def _refuse_mixed(responses: Sequence[pb.EmbedResponse], model: str) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
+from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.dense import Dense
 from embedscale.embedder.loading import load_network
 from embedscale.embedder.pooling import POOLINGS
 from embedscale.embedder.profile import resolve
 from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
 from embedscale.embedding.catalog import LocalModel
-from embedscale.embedding.vectors import l2_normalized
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import grpc
 
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
-from embedscale.evaluator.index import FlatIndex
+from embedscale.evaluator.index import build_index
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.evaluator.pipeline import Pipeline
 from embedscale.evaluator.servicer import SERVICE_NAME, EvaluationServicer
@@ -15,9 +15,9 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
-    embedder = ClientTextEmbedder(settings.embedding_addresses)
+    embedder = ClientTextEmbedder(settings.embedding_addresses, settings.embedder_patience_seconds)
     datasets = DatasetSources(settings.dataset_roots, settings.dataset_hosts, settings.dataset_max_bytes)
-    pipeline = Pipeline(datasets, embedder, FlatIndex)
+    pipeline = Pipeline(datasets, embedder, build_index)
     jobs = EvaluationJobs(
         pipeline,
         running=settings.running_evaluations,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from embedscale.core.errors import EvaluationNotFinished, EvaluationNotFound, NotComparable, Overloaded
+from embedscale.core.errors import EvaluationNotFinished, EvaluationNotFound, Overloaded
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Progress, QueryResult, State
+from embedscale.evaluator.comparison import check_comparable
 from embedscale.evaluator.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -71,13 +72,7 @@ class EvaluationJobs:
     def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
         """Results by id of evaluations that may be compared. Raises EvaluationNotFound or NotComparable."""
         evaluations = [self._find(name).evaluation for name in names]
-        for one in evaluations:
-            if one.result is None:
-                raise NotComparable(f"evaluations/{one.id} has not succeeded: it is {one.state.value}")
-            if cutoff > max(one.spec.cutoffs):
-                raise NotComparable(f"evaluations/{one.id} ends at the cutoff {max(one.spec.cutoffs)}, before {cutoff}")
-        if len({one.result.dataset_digest for one in evaluations if one.result}) > 1:
-            raise NotComparable("the evaluations are of different data: their dataset_digest differ")
+        check_comparable(evaluations, cutoff)
         return {one.id: self._find(one.id).results for one in evaluations}
 
     async def watch(self, evaluation_id: str, after: int) -> AsyncIterator[Event]:

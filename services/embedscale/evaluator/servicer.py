@@ -13,8 +13,6 @@ from embedscale.evaluator.convert import (
     MAX_REQUEST_ID,
     fitting,
     next_token,
-    to_comparison,
-    to_comparison_response,
     to_dataset,
     to_evaluation,
     to_event,
@@ -23,6 +21,7 @@ from embedscale.evaluator.convert import (
     to_query_result,
     to_spec,
 )
+from embedscale.evaluator.convert_comparison import to_comparison, to_comparison_response
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import evaluation_service_pb2_grpc as pb_grpc
@@ -95,9 +94,9 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: pb.CompareEvaluationsRequest, context: Context
     ) -> pb.CompareEvaluationsResponse:
         """Compare evaluations pair by pair."""
-        ids, metric, cutoff = to_comparison(request)
-        results = self._jobs.comparable(ids, cutoff)
-        return await asyncio.to_thread(to_comparison_response, results, metric, cutoff)
+        wanted = to_comparison(request)
+        results = self._jobs.comparable(wanted.ids, wanted.cutoff)
+        return await asyncio.to_thread(to_comparison_response, results, wanted)
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
