@@ -52,6 +52,8 @@ def _random_queries() -> list[Query]:
         ids = list(dict.fromkeys(words))
         pool = [*random.permutation(ids)[: random.integers(0, 8)].tolist(), *(f"unseen{i}" for i in range(3))]
         grades = {document: int(random.integers(-2, 5)) for document in pool[: random.integers(1, len(pool) + 1)]}
+        if max(grades.values()) < 0:
+            grades["unseen0"] = 0  # pytrec_eval crashes on queries with negative grades alone
         made.append(Query(ids, random.choice(FEW_SCORES, len(ids)), grades))
     return made
 
@@ -132,7 +134,7 @@ def test_metrics_stay_within_0_and_1_and_those_of_the_whole_ranking_never_decrea
         assert values.min() >= 0, name
         assert values.max() <= 1 + 1e-12, name
         if name in ("mrr", "hit_rate", "recall", "map"):
-            assert (np.diff(values, axis=0) >= 0).all(), name
+            assert (np.diff(values, axis=0) > -1e-12).all(), name
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -13,7 +13,7 @@ from embedscale.v1 import types_pb2 as wire
 _NUMBERS = ("m", "ef_construction", "ef_search", "nlist", "nprobe", "pq_m", "pq_bits")
 
 
-class IndexType(click.ParamType):
+class IndexType(click.ParamType[pb.IndexSpec]):
     """KIND, or KIND:NAME=VALUE,NAME=VALUE."""
 
     name = "KIND[:NAME=VALUE,...]"
@@ -25,7 +25,7 @@ class IndexType(click.ParamType):
         kind, _, written = value.partition(":")
         index = pb.IndexSpec()
         try:
-            index.kind = pb.IndexKind.Value(f"INDEX_KIND_{kind.upper()}")
+            index.MergeFrom(pb.IndexSpec(kind=f"INDEX_KIND_{kind.upper()}"))
             for name, _, parameter in (part.partition("=") for part in filter(None, written.split(","))):
                 _set(index, name, parameter)
         except ValueError as error:
@@ -33,7 +33,7 @@ class IndexType(click.ParamType):
         return index
 
 
-class IntegersType(click.ParamType):
+class IntegersType(click.ParamType[tuple[int, ...]]):
     """Whole numbers with commas between them."""
 
     name = "N,N,..."
@@ -85,7 +85,7 @@ def label(index: pb.IndexSpec) -> str:
 
 def _set(index: pb.IndexSpec, name: str, parameter: str) -> None:
     if name == "similarity":
-        index.similarity = pb.Similarity.Value(f"SIMILARITY_{parameter.upper()}")
+        index.MergeFrom(pb.IndexSpec(similarity=f"SIMILARITY_{parameter.upper()}"))
     elif name in _NUMBERS:
         setattr(index, name, int(parameter))
     else:

@@ -53,8 +53,10 @@ async def run(
     Example: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en --k 5
     """
     located = [options.located(dataset) for dataset in datasets]
-    wanted = [Wanted(model, dataset, cutoffs, dimensions, truncation, wanted_indexes, dims, encodings, ignore_identical_ids)
-              for dataset in located for model in models]  # fmt: skip
+    sweep = (wanted_indexes, dims, encodings, ignore_identical_ids)
+    wanted = [
+        Wanted(model, dataset, cutoffs, dimensions, truncation, *sweep) for dataset in located for model in models
+    ]
     async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
         with live_view(wanted) as view:
             evaluations = await run_all(client, wanted, view.show)

@@ -49,7 +49,7 @@ class Change:
 
 
 def check_comparable(evaluations: Sequence[Evaluation], cutoff: int) -> None:
-    """Raise NotComparable with the reason if the evaluations do not rank the same data to the cutoff by the same rule."""
+    """Raise NotComparable with the reason if the evaluations do not rank the same data to the cutoff alike."""
     for one in evaluations:
         if one.result is None:
             raise NotComparable(f"evaluations/{one.id} has not succeeded: it is {one.state.value}", field="names")

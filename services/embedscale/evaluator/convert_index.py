@@ -18,9 +18,24 @@ _DIMENSIONS = 2**16
 
 Sweep = tuple[tuple[IndexSpec, ...], tuple[int, ...], tuple[Encoding, ...]]
 
-_KINDS = {pb.IndexKind.Value(f"INDEX_KIND_{kind.name}"): kind for kind in IndexKind}
-_SIMILARITIES = {pb.Similarity.Value(f"SIMILARITY_{one.name}"): one for one in Similarity}
-_ENCODINGS = {wire.Encoding.Value(f"ENCODING_{encoding.name}"): encoding for encoding in Encoding}
+_KINDS = {
+    pb.INDEX_KIND_FLAT: IndexKind.FLAT,
+    pb.INDEX_KIND_HNSW: IndexKind.HNSW,
+    pb.INDEX_KIND_IVF_FLAT: IndexKind.IVF_FLAT,
+    pb.INDEX_KIND_IVF_PQ: IndexKind.IVF_PQ,
+    pb.INDEX_KIND_INT8: IndexKind.INT8,
+    pb.INDEX_KIND_BINARY: IndexKind.BINARY,
+}
+_SIMILARITIES = {
+    pb.SIMILARITY_INNER_PRODUCT: Similarity.INNER_PRODUCT,
+    pb.SIMILARITY_COSINE: Similarity.COSINE,
+}
+_ENCODINGS = {
+    wire.ENCODING_FLOAT32: Encoding.FLOAT32,
+    wire.ENCODING_FLOAT16: Encoding.FLOAT16,
+    wire.ENCODING_INT8: Encoding.INT8,
+    wire.ENCODING_BINARY: Encoding.BINARY,
+}
 _WIRE_KINDS = {kind: value for value, kind in _KINDS.items()}
 _WIRE_SIMILARITIES = {one: value for value, one in _SIMILARITIES.items()}
 _WIRE_ENCODINGS = {encoding: value for value, encoding in _ENCODINGS.items()}

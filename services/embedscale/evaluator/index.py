@@ -21,6 +21,9 @@ TRAINED_BY_EACH = 256
 """Rows that train each centroid at most, as in FAISS itself."""
 _SEED = 20240229
 
+# FAISS compares fewer than 20 queries one by one, which reads every row once a query.
+faiss.cvar.distance_compute_blas_threshold = 4
+
 Found = tuple[Matrix, NDArray[np.int64]]
 
 
@@ -63,7 +66,7 @@ class FaissIndex:
             written += len(part)
             return len(part)
 
-        faiss.write_index(self._index, faiss.PyCallbackIOWriter(count))
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
         return written / self._index.ntotal
 
     def search(self, queries: Matrix, depth: int) -> Found:
@@ -113,19 +116,24 @@ def build_index(spec: IndexSpec, rows: Matrix, stop: threading.Event) -> VectorI
 
 
 def _untrained(spec: IndexSpec, dimensions: int) -> "faiss.Index":
-    metric = faiss.METRIC_INNER_PRODUCT
-    if spec.kind is IndexKind.INT8:
-        return faiss.IndexScalarQuantizer(dimensions, faiss.ScalarQuantizer.QT_8bit, metric)
-    if spec.kind is IndexKind.HNSW:
-        index = faiss.IndexHNSWFlat(dimensions, spec.m, metric)
-        index.hnsw.efConstruction, index.hnsw.efSearch = spec.ef_construction, spec.ef_search
-        return index
-    lists = faiss.IndexFlatIP(dimensions)
-    if spec.kind is IndexKind.IVF_FLAT:
-        index = faiss.IndexIVFFlat(lists, dimensions, spec.nlist, metric)
-    else:
-        index = faiss.IndexIVFPQ(lists, dimensions, spec.nlist, spec.pq_m, spec.pq_bits, metric)
-        _seeded(index.pq.cp)
+    match spec.kind:
+        case IndexKind.INT8:
+            return faiss.IndexScalarQuantizer(dimensions, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+        case IndexKind.HNSW:
+            graph = faiss.IndexHNSWFlat(dimensions, spec.m, faiss.METRIC_INNER_PRODUCT)
+            graph.hnsw.efConstruction, graph.hnsw.efSearch = spec.ef_construction, spec.ef_search
+            return graph
+        case IndexKind.IVF_FLAT:
+            centroids = faiss.IndexFlatIP(dimensions)
+            return _lists(faiss.IndexIVFFlat(centroids, dimensions, spec.nlist, faiss.METRIC_INNER_PRODUCT), spec)
+        case _:
+            parameters = (faiss.IndexFlatIP(dimensions), dimensions, spec.nlist, spec.pq_m, spec.pq_bits)
+            quantized = faiss.IndexIVFPQ(*parameters, faiss.METRIC_INNER_PRODUCT)
+            _seeded(quantized.pq.cp)
+            return _lists(quantized, spec)
+
+
+def _lists(index: "faiss.IndexIVF", spec: IndexSpec) -> "faiss.IndexIVF":
     _seeded(index.cp)
     index.nprobe = spec.nprobe
     return index

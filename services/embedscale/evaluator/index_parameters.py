@@ -1,7 +1,5 @@
 """Which parameters an index has, what they may be, and what they are where nothing was asked for."""
 
-from dataclasses import replace
-
 from embedscale.core.errors import InvalidField
 from embedscale.core.vector_index import IndexKind, IndexSpec
 
@@ -69,4 +67,4 @@ def _with_defaults(spec: IndexSpec, documents: int, dimensions: int) -> IndexSpe
         "pq_bits": min(8, max(documents.bit_length() - 1, 1)),
     }
     chosen = {name: getattr(spec, name) or defaults[name] for name in PARAMETERS[spec.kind]}
-    return replace(spec, **chosen)
+    return IndexSpec(spec.kind, spec.similarity, **chosen)

@@ -48,12 +48,14 @@ def judged(rankings: Sequence[Sequence[str]], judgements: Sequence[Judgements], 
 def reciprocal_rank(rankings: JudgedRankings, k: int) -> Values:
     """1/rank of the first relevant document, 0 if it is not among the first k: the mean of these is MRR@k."""
     hits = rankings.retrieved[:, :k] > 0
-    return hits.any(axis=1) / (hits.argmax(axis=1) + 1)
+    values: Values = hits.any(axis=1) / (hits.argmax(axis=1) + 1)
+    return values
 
 
 def hit_rate(rankings: JudgedRankings, k: int) -> Values:
     """1 where a relevant document is among the first k (trec_eval's `success`)."""
-    return (rankings.retrieved[:, :k] > 0).any(axis=1).astype(np.float64)
+    values: Values = (rankings.retrieved[:, :k] > 0).any(axis=1).astype(np.float64)
+    return values
 
 
 def recall(rankings: JudgedRankings, k: int) -> Values:
@@ -63,7 +65,8 @@ def recall(rankings: JudgedRankings, k: int) -> Values:
 
 def precision(rankings: JudgedRankings, k: int) -> Values:
     """Share of k places that are taken by relevant documents, whether or not k were retrieved."""
-    return (rankings.retrieved[:, :k] > 0).sum(axis=1) / k
+    values: Values = (rankings.retrieved[:, :k] > 0).sum(axis=1) / k
+    return values
 
 
 def ndcg(rankings: JudgedRankings, k: int) -> Values:
@@ -110,6 +113,6 @@ def measure(
     ]
 
 
-def _share(part: NDArray[np.generic], whole: NDArray[np.generic]) -> Values:
+def _share(part: "NDArray[np.float64 | np.int64]", whole: "NDArray[np.float64 | np.int64]") -> Values:
     """Divide, with 0 for nothing of nothing."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

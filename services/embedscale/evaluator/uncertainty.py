@@ -67,7 +67,8 @@ def group_numbers(sources: Sequence[Hashable]) -> Groups:
 def _totals(values: Values, groups: Groups) -> tuple[Values, Values]:
     """Sum of each row and number of queries by group: shapes (m, g) and (g,)."""
     count = int(groups.max()) + 1
-    return np.stack([np.bincount(groups, row, count) for row in values]), np.bincount(groups, minlength=count) * 1.0
+    sums = np.stack([np.bincount(groups, row, count) for row in values])
+    return sums, np.bincount(groups, minlength=count).astype(np.float64)
 
 
 def _chunks(total: int, size: int) -> list[int]:
