@@ -112,7 +112,7 @@ def to_variants(messages: Sequence[pb.EvaluationVariant]) -> list[Variant]:
         Variant(
             index=to_index(message.index, "index"),
             dimensions=message.dimensions,
-            encoding=_ENCODINGS[message.encoding],
+            encoding=_encoding(message.encoding, "encoding"),
             metrics=[Metric(m.name, m.cutoff, m.value, m.lower, m.upper) for m in message.metrics],
             losses=[Loss(loss.name, loss.cutoff, loss.compression, loss.index) for loss in message.losses],
             build_seconds=_seconds(message.build_duration),
@@ -129,7 +129,7 @@ def to_metrics(metrics: Sequence[Metric]) -> list[pb.Metric]:
     return [pb.Metric(name=m.name, cutoff=m.cutoff, value=m.value, lower=m.lower, upper=m.upper) for m in metrics]
 
 
-def _encoding(value: int, field: str) -> Encoding:
+def _encoding(value: wire.Encoding, field: str) -> Encoding:
     if value not in _ENCODINGS:
         raise InvalidField(f"{field} is not set or not known: {value}", field=field)
     return _ENCODINGS[value]

@@ -21,9 +21,6 @@ TRAINED_BY_EACH = 256
 """Rows that train each centroid at most, as in FAISS itself."""
 _SEED = 20240229
 
-# FAISS compares fewer than 20 queries one by one, which reads every row once a query.
-faiss.cvar.distance_compute_blas_threshold = 4
-
 Found = tuple[Matrix, NDArray[np.int64]]
 
 

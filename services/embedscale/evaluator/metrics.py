@@ -48,8 +48,7 @@ def judged(rankings: Sequence[Sequence[str]], judgements: Sequence[Judgements], 
 def reciprocal_rank(rankings: JudgedRankings, k: int) -> Values:
     """1/rank of the first relevant document, 0 if it is not among the first k: the mean of these is MRR@k."""
     hits = rankings.retrieved[:, :k] > 0
-    values: Values = hits.any(axis=1) / (hits.argmax(axis=1) + 1)
-    return values
+    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
 
 
 def hit_rate(rankings: JudgedRankings, k: int) -> Values:

@@ -67,7 +67,7 @@ def group_numbers(sources: Sequence[Hashable]) -> Groups:
 def _totals(values: Values, groups: Groups) -> tuple[Values, Values]:
     """Sum of each row and number of queries by group: shapes (m, g) and (g,)."""
     count = int(groups.max()) + 1
-    sums = np.stack([np.bincount(groups, row, count) for row in values])
+    sums: Values = np.stack([np.bincount(groups, row, count) for row in values]).astype(np.float64, copy=False)
     return sums, np.bincount(groups, minlength=count).astype(np.float64)
 
 
