@@ -127,9 +127,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="10,000 to 100,000 documents, once each")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the fastest counts")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
-    sizes, rounds = (QUICK_SIZES, 1) if arguments.quick else (SIZES, ROUNDS)
+    sizes, rounds = (QUICK_SIZES, 1) if arguments.quick else (SIZES, arguments.rounds)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a fresh process for each peak
         runs = pool.map(measured, sizes * rounds, chunksize=1)
     report(sizes, runs, arguments.json)

@@ -13,8 +13,8 @@ Block = Sequence[tuple[str, str]]
 class Blocks:
     """Cuts (id, text) pairs into blocks; the size follows how long blocks took."""
 
-    def __init__(self) -> None:
-        self._size = SMALLEST
+    def __init__(self, first: int = SMALLEST) -> None:
+        self._size = first
 
     async def of(self, texts: Iterator[tuple[str, str]]) -> AsyncIterator[Block]:
         """Read on a thread: the texts may come from a disk."""

@@ -24,6 +24,8 @@ from embedscale.evaluator.uncertainty import Values, group_numbers, normal_inter
 from embedscale.evaluator.vector_rows import in_file, in_memory
 
 BLOCKS_AHEAD = 4
+FIRST_BLOCK = {InputType.DOCUMENT: 16, InputType.QUERY: 64}
+"""Queries are short, and each block of them reads the whole index."""
 _TOKENS_PER_PRICE = 1e6
 _RUNNING_SCORES = 50
 _STEPS = 500
@@ -146,7 +148,7 @@ class _Run:
         self, texts: Iterator[tuple[str, str]], input_type: InputType
     ) -> AsyncIterator[tuple[Sequence[str], EmbeddedTexts]]:
         """Ids and vectors of blocks in order; the next blocks are read and embedded while one is used."""
-        blocks = Blocks()
+        blocks = Blocks(FIRST_BLOCK[input_type])
 
         async def embed(block: Block) -> tuple[Sequence[str], EmbeddedTexts]:
             ids, started = [key for key, _ in block], time.monotonic()
