@@ -94,7 +94,7 @@ class TableEmbedder:
         numbers = np.arange(self._next, self._next + len(texts))
         self._next += len(texts)
         vectors = self._table[numbers % len(self._table)]
-        vectors[:, 0] = (numbers * 0.618) % 1
+        vectors[:, 0] = 0.01 + (numbers * 0.6180339887498949) % 1
         return EmbeddedTexts(vectors, "table", 0, 0, 0)
 
 

@@ -48,14 +48,12 @@ def judged(rankings: Sequence[Sequence[str]], judgements: Sequence[Judgements], 
 def reciprocal_rank(rankings: JudgedRankings, k: int) -> Values:
     """1/rank of the first relevant document, 0 if it is not among the first k: the mean of these is MRR@k."""
     hits = rankings.retrieved[:, :k] > 0
-    ranks = (hits.argmax(axis=1) + 1).astype(np.float64)
-    return hits.any(axis=1).astype(np.float64) / ranks
+    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
 
 
 def hit_rate(rankings: JudgedRankings, k: int) -> Values:
     """1 where a relevant document is among the first k (trec_eval's `success`)."""
-    values: Values = (rankings.retrieved[:, :k] > 0).any(axis=1).astype(np.float64)
-    return values
+    return np.where((rankings.retrieved[:, :k] > 0).any(axis=1), 1.0, 0.0)
 
 
 def recall(rankings: JudgedRankings, k: int) -> Values:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedscale.core.embedding import Matrix
 from embedscale.core.ports import VectorIndex
@@ -37,18 +38,20 @@ class Retrieval:
         return ranking[: self.cutoff]
 
 
-def search(index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int) -> list[Ranking]:
+def search(index: VectorIndex, queries: Matrix, documents: Sequence[str], cutoff: int, depth: int = 0) -> list[Ranking]:
     """Documents and scores of each query up to the cutoff, ties ordered by document id.
 
-    An exhaustive index is asked for more than the cutoff until no tie reaches over the end of what it returned; what
-    an approximate one finds depends on how much it is asked for, so it is asked once.
+    An exhaustive index is asked for more than the cutoff until no tie reaches over the end of what it returned, for the
+    queries that have one; what an approximate one finds depends on how much it is asked for, so it is asked once.
     """
-    depth = cutoff + 1
+    depth = depth or cutoff + 1
     scores, rows = index.search(queries, depth)
-    while index.exhaustive and scores.shape[1] < len(documents) and _tied(scores, cutoff):
-        depth *= 2
-        scores, rows = index.search(queries, depth)
-    return [_ranked(row_scores, row_ids, documents, cutoff) for row_scores, row_ids in zip(scores, rows, strict=True)]
+    found = [_ranked(*one, documents, cutoff) for one in zip(scores, rows, strict=True)]
+    if index.exhaustive and scores.shape[1] < len(documents) and (tied := _tied(scores, cutoff)).any():
+        deeper = search(index, queries[tied], documents, cutoff, 2 * depth)
+        for place, ranking in zip(np.flatnonzero(tied), deeper, strict=True):
+            found[place] = ranking
+    return found
 
 
 def order(scores: Sequence[float], ids: Sequence[str]) -> list[int]:
@@ -57,9 +60,11 @@ def order(scores: Sequence[float], ids: Sequence[str]) -> list[int]:
     return sorted(range(len(ids)), key=lambda i: (single[i], ids[i].encode()), reverse=True)
 
 
-def _tied(scores: Matrix, cutoff: int) -> bool:
+def _tied(scores: Matrix, cutoff: int) -> NDArray[np.bool_]:
+    """Whether more documents than are known may tie with the last place of each query."""
     last = min(cutoff, scores.shape[1]) - 1
-    return bool((scores[:, last] - scores[:, -1] <= _ROUNDING * np.abs(scores).max(axis=1)).any())
+    tied: NDArray[np.bool_] = scores[:, last] - scores[:, -1] <= _ROUNDING * np.abs(scores).max(axis=1)
+    return tied
 
 
 def _ranked(scores: Matrix, rows: Sequence[int], documents: Sequence[str], cutoff: int) -> Ranking:
