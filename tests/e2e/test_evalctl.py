@@ -356,3 +356,16 @@ def test_version_and_help(alone: Evalctl) -> None:
         assert f"  {command} " in listed
         shown = alone(command, "--help").stdout
         assert f"Example: evalctl {command}" in shown
+
+
+def test_run_sweeps_indexes_and_prints_them(evalctl: Evalctl) -> None:
+    result = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "hnsw:m=8", "--dims", "128",
+                     "--encoding", "int8", "-o", "json")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    variants = json.loads(result.stdout)["evaluations"][0]["variants"]
+    assert len(variants) == 2 * 2 * 2
+    assert variants[0]["metrics"]["mrr@5"] == pytest.approx(0.6835069444444445, abs=1e-12)
+    assert variants[1]["index"] == "hnsw:m=8,ef_construction=200,ef_search=64"
+    wrong = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "tree")
+    assert wrong.returncode == 2
+    assert "tree" in wrong.stderr

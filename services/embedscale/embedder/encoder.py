@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
+from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.calibration import fastest_budget
 from embedscale.embedder.dense import Dense
 from embedscale.embedder.probe import padded
@@ -17,7 +18,6 @@ from embedscale.embedder.profile import resolve
 from embedscale.embedder.runtimes import open_network
 from embedscale.embedder.tokenizing import TokenizedText, read_tokenizer
 from embedscale.embedding.catalog import LocalModel
-from embedscale.embedding.vectors import l2_normalized
 
 
 @dataclass(frozen=True, slots=True)
