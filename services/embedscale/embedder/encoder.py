@@ -49,7 +49,7 @@ class Encoder:
         """Load the model. Without a token budget the fastest one is measured. Raises WeightsError."""
         self.profile = resolve(model, folder)
         self._tokenizer = read_tokenizer(folder)
-        self._network = open_network(folder, model, self.profile, self._tokenizer, device)
+        self._network = open_network(folder, model, self.profile, device)
         self._dense = [Dense(folder, spec) for spec in self.profile.dense]
         self.dimensions = self._dense[-1].dimensions if self._dense else self._network.hidden_size
         self.parameters = self._network.parameters

@@ -5,6 +5,8 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from embedscale.embedder.onnx_int8 import quantize, weight_bits
 from embedscale.embedder.onnx_network import OnnxNetwork
 from embedscale.embedder.probe import probe_batches
 from embedscale.embedder.profile import Profile
-from embedscale.embedder.tokenizing import Tokenizer
+from embedscale.embedder.tokenizing import read_tokenizer
 from embedscale.embedder.torch_network import TorchNetwork
 from embedscale.embedder.weights import WeightsError, cache_folder, file_digest
 from embedscale.embedding.catalog import LocalModel
@@ -36,13 +38,13 @@ _FARTHEST = 1e-5
 _LEAST_COSINE = 0.98
 
 
-def open_network(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer, device: str) -> Network:
+def open_network(folder: Path, model: LocalModel, profile: Profile, device: str) -> Network:
     """Load the network with the runtime that the catalog names, or with the best that works. Raises WeightsError."""
     if model.runtime == "onnxruntime" and device != "cpu":
         raise WeightsError(f"runtime onnxruntime computes on the CPU, and the device is {device}")
     if model.runtime == "onnxruntime" or (model.runtime == "auto" and _suits(folder, model, profile, device)):
         try:
-            return _onnx(folder, model, profile, tokenizer)
+            return _onnx(folder, model, profile)
         except Exception as error:
             if model.runtime == "onnxruntime":
                 raise WeightsError(f"the model in {folder} does not run with onnxruntime: {error}") from error
@@ -63,13 +65,19 @@ def _suits(folder: Path, model: LocalModel, profile: Profile, device: str) -> bo
     )
 
 
-def _onnx(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer) -> Network:
+def _onnx(folder: Path, model: LocalModel, profile: Profile) -> Network:
     kept = cache_folder() / f"onnx-{_key(folder, model, profile)}"
     if kept.is_dir() and not _sound(kept):
         log.warning("%s is damaged and is made anew", kept)
         shutil.rmtree(kept, ignore_errors=True)
-    made_once(kept, lambda draft: _make(folder, model, profile, tokenizer, draft))
+    made_once(kept, lambda draft: _elsewhere(_make, folder, model, profile, draft))
     return _opened(kept)
+
+
+def _elsewhere(work: Callable[..., None], *arguments: object) -> None:
+    """Do the work in a process of its own, which holds up nothing here and takes the memory that it needs with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(work, *arguments).result()
 
 
 def _key(folder: Path, model: LocalModel, profile: Profile) -> str:
@@ -86,11 +94,11 @@ def _key(folder: Path, model: LocalModel, profile: Profile) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _make(folder: Path, model: LocalModel, profile: Profile, tokenizer: Tokenizer, draft: Path) -> None:
+def _make(folder: Path, model: LocalModel, profile: Profile, draft: Path) -> None:
     """Export, prove and describe the graph in `draft`. Raises Unfit."""
     exact = model.model_copy(update={"quantization": "none"})
     reference = TorchNetwork(folder, exact, profile.pooling, "cpu", attention="eager")
-    batches = probe_batches(tokenizer, profile.max_tokens)
+    batches = probe_batches(read_tokenizer(folder), profile.max_tokens)
     graph = draft / "model.onnx"
     facts: dict[str, object] = {"runtime": "onnxruntime"}
     export(reference, graph)
