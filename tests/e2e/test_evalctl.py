@@ -19,7 +19,7 @@ import pytest
 
 from embedscale.client import EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.conftest import E5, MINILM, free_port
+from tests.conftest import E5, MINILM, free_port, home_with_models
 
 E5_LOCAL = "multilingual-e5-small-local"
 PORTS = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port", "--openai-port")
@@ -87,7 +87,7 @@ class Evalctl:
 @pytest.fixture(scope="module")
 def evalctl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evalctl]:
     """A cluster that is up."""
-    command = Evalctl(tmp_path_factory.mktemp("home"))
+    command = Evalctl(home_with_models(tmp_path_factory.mktemp("home")))
     started = command("up", "--detach")
     assert started.returncode == 0, started.stderr
     yield command
@@ -99,7 +99,7 @@ def evalctl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evalctl]:
 @pytest.fixture
 def alone(tmp_path: Path) -> Evalctl:
     """A home without a cluster."""
-    return Evalctl(tmp_path / "home")
+    return Evalctl(home_with_models(tmp_path / "home"))
 
 
 def refused(result: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
