@@ -63,9 +63,12 @@ class SentenceEncoder:
         """Embed passages; see `encode`."""
         return np.asarray(self.encode(sentences, prompt_name="document", normalize_embeddings=normalize_embeddings))
 
-    def get_sentence_embedding_dimension(self) -> int:
+    def get_embedding_dimension(self) -> int:
         """Length of a vector."""
         return self.truncate_dim or self._client.model(self.model).dimensions
+
+    get_sentence_embedding_dimension = get_embedding_dimension
+    """Its older name."""
 
     def _embed(self, texts: Sequence[str], input_type: InputType) -> Vectors:
         return self._client.embed(
