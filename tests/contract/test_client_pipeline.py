@@ -21,6 +21,7 @@ from embedscale.client import (
     AsyncEmbeddingClient,
     ClientError,
     ClientOptions,
+    DeadlineExceeded,
     EmbeddingClient,
     EmbedResult,
     FailedPrecondition,
@@ -145,6 +146,21 @@ async def test_overload_is_waited_for_inside_the_deadline(stack: AsyncExitStack)
         assert (spent.value.reason, spent.value.retry_after) == ("SPENDING_LIMIT", 3600)
 
 
+async def test_a_call_ends_at_its_deadline(stack: AsyncExitStack) -> None:
+    moody = MoodyServer(seconds=1000.0)
+    async with AsyncEmbeddingClient([await serve(stack, moody)]) as client:
+        for call in (
+            client.embed(["a"] * 20, model=MOODY, timeout=0.3),
+            anext(client.embed_iter(["a"], model=MOODY, timeout=0.3)),
+        ):
+            started = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                await call
+            assert time.monotonic() - started < 2
+        await asyncio.sleep(0.1)
+        assert moody.running == 0
+
+
 async def test_what_cannot_succeed_is_not_repeated(stack: AsyncExitStack) -> None:
     moody = MoodyServer()
     address = await serve(stack, moody)
@@ -263,7 +279,12 @@ async def test_without_asyncio_texts_are_read_on_the_callers_thread(stack: Async
                 client.embed((f"{1 // number}" for number in (1, 0)), model=MOODY)
             left = client.embed_iter(corpus, model=MOODY)
             next(left)
-        del left  # after the client was closed
+            moody.seconds = 1000.0
+            next(left)
+        client.close()  # a second time
+        with pytest.raises(RuntimeError, match="closed"):
+            next(left)
+        del left
         gc.collect()
         database.close()
 

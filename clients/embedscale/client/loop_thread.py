@@ -22,7 +22,7 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT], source: "CallersTexts | None" = None) -> ResultT:
         """Wait for a coroutine; what it reads of `source` is read here, on the caller's thread."""
-        if self._loop.is_closed():
+        if self.stopped:
             coroutine.close()
             raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -38,12 +38,13 @@ class LoopThread:
     def iterate(self, stream: AsyncIterator[ResultT], source: "CallersTexts | None" = None) -> Generator[ResultT]:
         """Iterate over an asynchronous stream; closing the generator closes the stream."""
         end = object()
-        try:
-            while (item := self.run(_next(stream, end), source)) is not end:
+        while (item := self.run(_next(stream, end), source)) is not end:
+            try:
                 yield item
-        finally:
-            if not self._loop.is_closed():
-                self.run(_closed(stream))
+            except BaseException:
+                if not self.stopped:
+                    self.run(_closed(stream))
+                raise
 
     def make(self, make: Callable[[], ResultT]) -> ResultT:
         """Make a client on the loop that it will live on."""
@@ -53,12 +54,17 @@ class LoopThread:
             self.stop()
             raise
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._loop.is_closed()
+
     def stop(self) -> None:
-        """End the loop and its thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        """Cancel what still runs, and end the loop and its thread."""
+        self.run(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class CallersTexts:
@@ -110,6 +116,14 @@ async def _next(stream: AsyncIterator[Any], end: object) -> Any:
 async def _closed(stream: AsyncIterator[Any]) -> None:
     if isinstance(stream, AsyncGenerator):
         await stream.aclose()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _made(make: Callable[[], ResultT]) -> ResultT:

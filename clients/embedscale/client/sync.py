@@ -22,7 +22,9 @@ class _Client:
     _thread: LoopThread
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and cancel what other threads wait for."""
+        if self._thread.stopped:
+            return
         try:
             self._thread.run(self._client.close())
         finally:
