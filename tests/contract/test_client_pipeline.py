@@ -161,6 +161,29 @@ async def test_a_call_ends_at_its_deadline(stack: AsyncExitStack) -> None:
         assert moody.running == 0
 
 
+async def test_a_server_that_does_not_even_list_its_models_ends_at_the_deadline(stack: AsyncExitStack) -> None:
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    stack.push_async_callback(silent.wait_closed)
+    stack.callback(silent.close)
+    async with AsyncEmbeddingClient([f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"]) as client:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as late:
+            await client.embed(["a"], model=MOODY, timeout=0.3)
+        assert time.monotonic() - started < 2
+    assert late.value.reason == "DEADLINE"
+
+
+async def test_callers_at_once_look_for_a_model_once(stack: AsyncExitStack) -> None:
+    moody = MoodyServer()
+    async with AsyncEmbeddingClient([await serve(stack, moody)]) as client:
+        await asyncio.gather(*(client.embed(["a"], model=MOODY) for _ in range(50)))
+    assert moody.listed == 1
+
+
 async def test_what_cannot_succeed_is_not_repeated(stack: AsyncExitStack) -> None:
     moody = MoodyServer()
     address = await serve(stack, moody)

@@ -28,17 +28,15 @@ class MoodyServer(EmbeddingServiceServicer):
         self.fingerprint = "a" * 32
         self.random = random.Random(5)
         self.requests: list[Sequence[str]] = []
-        self.metadata: list[dict[str, Any]] = []
-        self.running = self.most_running = self.cancelled = 0
+        self.running = self.most_running = self.cancelled = self.listed = 0
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         model = pb.Model(name=MOODY, state=pb.MODEL_STATE_READY, dimensions=DIMENSIONS, fingerprint=self.fingerprint)
         model.max_inputs = self.max_inputs
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.listed += 1
         return pb.ListModelsResponse(models=[model])
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
-        self.metadata.append(dict(context.invocation_metadata()))
         if failure := self._failure():
             await context.abort_with_status(rpc_status.to_status(to_status(failure)))
         self.running += 1

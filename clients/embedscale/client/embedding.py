@@ -2,15 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from embedscale.client.batches import Batch, batch_size, batched, each
 from embedscale.client.channel import AsyncClosing, Channel, opened
-from embedscale.client.errors import ClientError, InvalidArgument, ResourceExhausted, Unavailable
-from embedscale.client.homes import Homes, list_models
+from embedscale.client.errors import ClientError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from embedscale.client.homes import Home, Homes, list_models
 from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.client.ordered import in_order
 from embedscale.client.results import EmbedResult, from_response, joined, nothing, refuse_mixed
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 InputType = Literal["unspecified", "query", "document"]
 Truncation = Literal["error", "end", "windows"]
 Texts = Iterable[str] | AsyncIterable[str]
-Answered = Callable[[Batch, pb.EmbedRequest], Coroutine[Any, Any, EmbedResult]]
 
 TIMEOUT_SECONDS = 600.0
 
@@ -58,10 +56,10 @@ class AsyncEmbeddingClient(AsyncClosing):
         """
         asked = _request(model, input_type, dimensions, truncation)
         deadline = asyncio.get_running_loop().time() + timeout
-        blocks = [block async for block in self._blocks(texts, asked, partial(self._answered, deadline=deadline))]
+        blocks = [block async for block in self._blocks(texts, asked, lambda: deadline)]
         if blocks:
             return joined(blocks)
-        _, description = await self._homes.next(model)
+        _, description = await self._home(model, deadline)
         return nothing(dimensions or description.dimensions, description.fingerprint)
 
     async def embed_iter(
@@ -79,12 +77,9 @@ class AsyncEmbeddingClient(AsyncClosing):
         `timeout` in seconds is for each block. No more texts are read than are under way, and none while the caller is
         busy with a block; leaving the loop, or `aclose`, cancels the calls. Raises as `embed` does.
         """
-
-        async def answered(batch: Batch, asked: pb.EmbedRequest) -> EmbedResult:
-            return await self._answered(batch, asked, asyncio.get_running_loop().time() + timeout)
-
         asked = _request(model, input_type, dimensions, truncation)
-        async with aclosing(self._blocks(texts, asked, answered)) as blocks:
+        clock = asyncio.get_running_loop().time
+        async with aclosing(self._blocks(texts, asked, lambda: clock() + timeout)) as blocks:
             async for block in blocks:
                 yield block
 
@@ -126,18 +121,22 @@ class AsyncEmbeddingClient(AsyncClosing):
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._homes.close()
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def _blocks(
-        self, texts: Texts, asked: pb.EmbedRequest, answered: Answered
+        self, texts: Texts, asked: pb.EmbedRequest, deadline: Callable[[], float]
     ) -> AsyncGenerator[EmbedResult, None]:
-        """Yield the answers to batches of the texts in order, several under way at a time, all of one vector space."""
-        _, description = await self._homes.next(asked.model)
+        """Yield the answers to batches of the texts in order, several under way at a time, all of one vector space.
+
+        `deadline` is asked when a batch is begun.
+        """
+        _, description = await self._home(asked.model, deadline())
         cut = batched(each(texts), batch_size(description, asked.dimensions))
         fingerprint = ""
 
         async def work(batch: Batch) -> EmbedResult:
-            return await answered(batch, asked)
+            return await self._answered(batch, asked, deadline())
 
         async with aclosing(in_order(work, cut, self._options.concurrent_batches)) as blocks:
             async for block in blocks:
@@ -162,13 +161,21 @@ class AsyncEmbeddingClient(AsyncClosing):
     async def _ask(self, request: pb.EmbedRequest, deadline: float) -> pb.EmbedResponse:
         """Ask one home of the model after the other until one answers."""
         while True:
-            channel, _ = await self._homes.next(request.model)
+            channel, _ = await self._home(request.model, deadline)
             left = deadline - asyncio.get_running_loop().time()
             try:
                 return await channel.call(_stub(channel).Embed(request, timeout=left))
             except Unavailable:
                 if not self._homes.leave(channel, request.model):
                     raise
+
+    async def _home(self, model: str, deadline: float) -> Home:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._homes.next(model)
+        except TimeoutError:
+            message = f"no server said in time whether it has the model {model!r}"
+            raise DeadlineExceeded(message, reason="DEADLINE") from None
 
 
 def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":

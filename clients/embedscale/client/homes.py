@@ -30,6 +30,7 @@ class Homes:
         self._homes: dict[str, list[Home]] = {}
         self._turn = itertools.count()
         self._look_again = math.inf
+        self._looking: asyncio.Task[list[BaseException]] | None = None
 
     async def next(self, name: str) -> Home:
         """One of the model's homes, in turn. Raises NotFound, and ClientError if no address answers."""
@@ -38,6 +39,11 @@ class Homes:
             await self._look_for(name)
         homes = self._homes[name]
         return homes[next(self._turn) % len(homes)]
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._looking:
+            self._looking.cancel()
 
     def leave(self, channel: Channel, name: str) -> bool:
         """Pass over a channel that does not answer; whether the model has another home. The last is looked for anew."""
@@ -55,6 +61,18 @@ class Homes:
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
 
     async def _look_for(self, name: str) -> None:
+        """Look for all models, once for all who ask meanwhile."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        failures = await asyncio.shield(self._looking)
+        if name in self._homes:
+            return
+        if failures:
+            raise failures[0]
+        known = ", ".join(sorted(self._homes)) or "none"
+        raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
+
+    async def _look(self) -> list[BaseException]:
         listed, failures = await self.listed()
         self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS if failures else math.inf
         found: dict[str, list[Home]] = {}
@@ -62,12 +80,7 @@ class Homes:
             for model in models:
                 found.setdefault(model.name, []).append((channel, model))
         self._homes = {model: _alike(homes) for model, homes in found.items()}
-        if name in self._homes:
-            return
-        if failures:
-            raise failures[0]
-        known = ", ".join(sorted(self._homes)) or "none"
-        raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
+        return failures
 
 
 async def list_models(channel: Channel) -> Sequence[pb.Model]:
