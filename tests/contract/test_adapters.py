@@ -166,6 +166,7 @@ async def test_mteb_evaluates_a_local_task_with_the_evaluators_numbers(
     ours = await finished(evaluations, MINILM, BUILTIN)
     # mteb rounds to five decimals.
     assert theirs["mrr"] == pytest.approx(metric(ours, "mrr", 5), abs=1e-5)
+    assert theirs["hits"] == pytest.approx(metric(ours, "hit_rate", 5), abs=1e-5)
     assert theirs["model"] == f"embedscale/{MINILM}"
     assert theirs["revision"] == ours.result.fingerprint
 
