@@ -19,6 +19,7 @@ from embedscale.embedder import bootstrap
 from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import Catalog
+from embedscale.embedding.residency import ResidentEngine
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import MINILM, served
 
@@ -67,13 +68,13 @@ async def test_callers_of_any_size_get_the_vectors_they_get_alone(engine: TorchE
 async def test_the_work_of_a_caller_who_left_is_not_computed(
     catalog: Catalog, stack: object, channel_to: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines: list[TorchEngine] = []
+    engines: list[ResidentEngine] = []
     build = bootstrap.build_application
-    monkeypatch.setattr(bootstrap, "build_application", lambda made, given: engines.extend(made) or build(made, given))
+    monkeypatch.setattr(bootstrap, "build_application", lambda made, *rest: engines.extend(made) or build(made, *rest))
     settings = EmbedderSettings(models=[MINILM], drain_seconds=1)
     address = await served(stack, bootstrap.build(settings, catalog), settings)
     stub = EmbeddingServiceStub(channel_to(address))
-    scheduler = engines[0]._scheduler
+    scheduler = engines[0]._engine._scheduler
     corpus = [f"{number} {text}" for number in range(12) for text in PASSAGES][:512]
     call = stub.Embed(request(corpus))
     await until(lambda: scheduler.batches >= 3)

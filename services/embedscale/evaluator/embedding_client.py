@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from embedscale.client import AsyncEmbeddingClient, ClientOptions, EmbedResult
 from embedscale.client import errors as client_errors
-from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, EmbedResult
+from embedscale.client.embedding import TIMEOUT_SECONDS
 from embedscale.core import embedding as domain
 from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.errors import DeadlineExceeded
@@ -26,7 +27,7 @@ class ClientTextEmbedder:
     def __init__(
         self, addresses: Sequence[str], patience_seconds: float, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        self._client = AsyncEmbeddingClient(addresses)
+        self._client = AsyncEmbeddingClient(addresses, ClientOptions(retries=0))  # the patience is here
         self._patience = patience_seconds
         self._timeout = timeout_seconds
 
