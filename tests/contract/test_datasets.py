@@ -125,7 +125,7 @@ async def test_an_audit_counts_the_tokens_of_a_model(evaluations: AsyncEvaluatio
     assert (finding.count, finding.total) == (1, 3)
     assert list(finding.examples[0].ids) == ["d3"]
     assert "512 tokens, and the model takes 256" in finding.examples[0].excerpt
-    with pytest.raises(InvalidArgument, match="does not count tokens"):
+    with pytest.raises(InvalidArgument, match="tokenizer is not on this server"):
         await evaluations.import_dataset(str(path), model=E5)
     with pytest.raises(NotFound, match="no server lists the model"):
         await evaluations.import_dataset(str(path), model="nothing")
