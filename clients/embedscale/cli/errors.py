@@ -9,17 +9,9 @@ from typing import Any, ParamSpec
 
 import click
 
+from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_USER
 from embedscale.client import ClientError
 from embedscale.client import errors as client_errors
-
-EXIT_USER = 2
-"""The command, its arguments or its data are wrong."""
-EXIT_SERVER = 3
-"""A server failed, or none answers."""
-EXIT_INTERRUPTED = 130
-"""Ctrl-C."""
-EXIT_TERMINATED = 143
-"""SIGTERM."""
 
 _USER_REASONS = {
     "MODEL_NOT_FOUND",
