@@ -46,7 +46,7 @@ async def test_many_texts_are_split_and_come_back_in_order(client: EmbeddingClie
     together = await in_thread(client.embed, iter(texts), model=MINILM, input_type="document")
     assert together.vectors.shape == (200, 384)
     assert together.vectors.dtype == np.float32
-    assert len(together.inputs) == 200
+    assert len(together.token_counts) == 200
     alone = await in_thread(client.embed, [texts[137]], model=MINILM)
     np.testing.assert_array_equal(together.vectors[137], alone.vectors[0])
     assert alone.cache_hits == 1

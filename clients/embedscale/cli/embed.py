@@ -1,15 +1,17 @@
 """`evalctl embed`: vectors of a few texts."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Literal
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from embedscale.cli import options, printing
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
 from embedscale.client import AsyncEmbeddingClient, EmbedResult
+from embedscale.client.results import UNTOLD
 
 _SHOWN_NUMBERS = 4
 
@@ -58,26 +60,30 @@ async def embed(
 
 
 def _as_dict(texts: Sequence[str], result: EmbedResult) -> dict[str, object]:
-    rows = zip(texts, result.vectors, result.inputs, strict=True)
     return {
         "fingerprint": result.fingerprint,
         "tokens_used": result.tokens_used,
         "embeddings": [
             {
                 "text": text,
-                "token_count": facts.token_count if facts.HasField("token_count") else None,
-                "truncated": facts.truncated,
-                "cache_hit": facts.cache_hit,
+                "token_count": count if count != UNTOLD else None,
+                "truncated": truncated,
+                "cache_hit": cached,
                 "embedding": vector.astype(float).tolist(),
             }
-            for text, vector, facts in rows
+            for text, vector, count, truncated, cached in _rows(texts, result)
         ],
     }
 
 
+def _rows(texts: Sequence[str], result: EmbedResult) -> Iterator[tuple[str, NDArray[np.float32], int, bool, bool]]:
+    facts = (result.token_counts.tolist(), result.truncated_rows.tolist(), result.cached_rows.tolist())
+    return zip(texts, result.vectors, *facts, strict=True)
+
+
 def _print_table(texts: Sequence[str], result: EmbedResult) -> None:
-    for text, vector, facts in zip(texts, result.vectors, result.inputs, strict=True):
+    for text, vector, count, _, cached in _rows(texts, result):
         numbers = " ".join(f"{number:+.4f}" for number in vector[:_SHOWN_NUMBERS])
-        origin = "cached" if facts.cache_hit else "computed"
-        counted = f"{facts.token_count} tokens" if facts.HasField("token_count") else "tokens not told"
+        origin = "cached" if cached else "computed"
+        counted = f"{count} tokens" if count != UNTOLD else "tokens not told"
         click.echo(f"[{numbers} ... {len(vector)} numbers]  {counted}, {origin}  {text[:40]!r}")

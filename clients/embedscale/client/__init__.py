@@ -7,7 +7,7 @@
 """
 
 from embedscale.client.cache import AsyncCacheClient
-from embedscale.client.embedding import AsyncEmbeddingClient, EmbedResult
+from embedscale.client.embedding import AsyncEmbeddingClient
 from embedscale.client.errors import (
     Cancelled,
     ClientError,
@@ -22,14 +22,18 @@ from embedscale.client.errors import (
     Unavailable,
 )
 from embedscale.client.evaluation import AsyncEvaluationClient
-from embedscale.client.sync import EmbeddingClient, EvaluationClient
+from embedscale.client.options import ClientOptions
+from embedscale.client.results import EmbedResult
+from embedscale.client.sync import CacheClient, EmbeddingClient, EvaluationClient
 
 __all__ = [
     "AsyncCacheClient",
     "AsyncEmbeddingClient",
     "AsyncEvaluationClient",
+    "CacheClient",
     "Cancelled",
     "ClientError",
+    "ClientOptions",
     "DeadlineExceeded",
     "EmbedResult",
     "EmbeddingClient",

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from embedscale.client.channel import AsyncClosing, Channel
+from embedscale.client.channel import AsyncClosing, Channel, opened
 from embedscale.client.errors import NotFound
+from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.v1 import cache_service_pb2 as pb
 from embedscale.v1.cache_service_pb2_grpc import CacheServiceStub
 
@@ -18,10 +19,8 @@ _TIMEOUT_SECONDS = 120.0
 class AsyncCacheClient(AsyncClosing):
     """Looks into the caches of one or several servers, and empties them."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        if not addresses:
-            raise ValueError("addresses is empty: name at least one host:port")
-        self._channels = [Channel(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], options: ClientOptions = DEFAULT) -> None:
+        self._channels = opened(addresses, options)
 
     async def stats(self) -> dict[str, pb.GetCacheStatsResponse]:
         """Return the state of each server's cache by its address. Raises ClientError if one does not answer."""

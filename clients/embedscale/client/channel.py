@@ -1,17 +1,19 @@
 """Channels: balanced over all replicas of a name, with safe retries, and errors of our own tree."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from pathlib import Path
 from typing import Self, TypeVar
 
 import grpc
 
 from embedscale.client.errors import from_rpc_error
+from embedscale.client.metadata import interceptors
+from embedscale.client.options import DEFAULT, LOOPBACK, ClientOptions
 
 ResponseT = TypeVar("ResponseT")
 
 MAX_MESSAGE_BYTES = 64 * 2**20
-_LOOPBACK = ("127.", "localhost:", "[::1]", "ipv4:127.")
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -31,19 +33,20 @@ _SERVICE_CONFIG = {
 
 
 class Channel:
-    """A connection to one address (`host:port`, or `dns:///name:port` for all replicas behind a name)."""
+    """A connection to one address (`host:port`, or `dns:///name:port` for all replicas behind a name).
 
-    def __init__(self, address: str) -> None:
+    Raises ValueError for a token that would travel in plain text, and OSError for a file that cannot be read.
+    """
+
+    def __init__(self, address: str, options: ClientOptions = DEFAULT) -> None:
+        options.refuse_to_leak(address)
         self.address = address
-        self.grpc = grpc.aio.insecure_channel(
-            address,
-            options=[
-                ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
-            ],
-        )
+        arguments = _arguments(address, options)
+        added = interceptors(options)
+        if options.encrypted:
+            self.grpc = grpc.aio.secure_channel(address, _credentials(options), arguments, interceptors=added)
+        else:
+            self.grpc = grpc.aio.insecure_channel(address, arguments, interceptors=added)
 
     async def call(self, pending: Awaitable[ResponseT]) -> ResponseT:
         """Await a unary call; raises ClientError."""
@@ -76,3 +79,28 @@ class AsyncClosing:
 
     async def __aexit__(self, *failure: object) -> None:
         await self.close()
+
+
+def opened(addresses: Sequence[str], options: ClientOptions) -> list[Channel]:
+    """One channel an address. Raises ValueError if there is none."""
+    if not addresses or isinstance(addresses, str):
+        raise ValueError("addresses must be a list of at least one host:port")
+    return [Channel(address, options) for address in addresses]
+
+
+def _arguments(address: str, options: ClientOptions) -> list[tuple[str, str | int]]:
+    arguments: list[tuple[str, str | int]] = [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0 if address.startswith(LOOPBACK) else 1),
+    ]
+    if options.server_name:
+        arguments.append(("grpc.ssl_target_name_override", options.server_name))
+    return arguments
+
+
+def _credentials(options: ClientOptions) -> grpc.ChannelCredentials:
+    files = (options.ca_file, options.key_file, options.certificate_file)
+    authorities, key, certificate = (Path(file).read_bytes() if file else None for file in files)
+    return grpc.ssl_channel_credentials(authorities, key, certificate)

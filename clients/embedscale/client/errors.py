@@ -13,7 +13,7 @@ ClientError
 """
 
 import re
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -31,6 +31,9 @@ class ClientError(Exception):
         self.reason = reason
         self.field = field
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.message, self.reason, self.field, self.retry_after)
 
     def moved(self, positions: int) -> Self:
         """Return the same error for the batch that its request was cut from, `positions` inputs further on."""
@@ -94,6 +97,11 @@ BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.CANCELLED: Cancelled,
 }
+
+
+def _restored(kind: type[ClientError], message: str, reason: str, field: str, retry_after: float | None) -> ClientError:
+    """Make an error again that was pickled, as pools of processes do."""
+    return kind(message, reason=reason, field=field, retry_after=retry_after)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from embedscale.client.channel import AsyncClosing, Channel
 from embedscale.client.errors import Unavailable
+from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 
@@ -29,8 +30,8 @@ class AsyncEvaluationClient(AsyncClosing):
     Any replica answers for every evaluation.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = Channel(address)
+    def __init__(self, address: str, options: ClientOptions = DEFAULT) -> None:
+        self._channel = Channel(address, options)
         self._stub: EvaluationServiceAsyncStub = EvaluationServiceStub(self._channel.grpc)
 
     async def create(

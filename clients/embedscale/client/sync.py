@@ -1,73 +1,25 @@
 """The same clients without asyncio: each keeps an event loop on a thread of its own."""
 
-import asyncio
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
-from embedscale.client.embedding import AsyncEmbeddingClient, EmbedResult, InputType, Truncation
+from embedscale.client.cache import AsyncCacheClient
+from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, InputType, Truncation
 from embedscale.client.evaluation import AsyncEvaluationClient
+from embedscale.client.loop_thread import CallersTexts, LoopThread
+from embedscale.client.options import DEFAULT, ClientOptions
+from embedscale.client.results import EmbedResult
+from embedscale.v1 import cache_service_pb2 as cache_pb
 from embedscale.v1 import embedding_service_pb2 as embedding_pb
 from embedscale.v1 import evaluation_service_pb2 as pb
-
-ResultT = TypeVar("ResultT")
-
-
-class _LoopThread:
-    """Runs coroutines on an event loop in a daemon thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="embedscale-client", daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        if self._loop.is_closed():
-            coroutine.close()
-            raise RuntimeError("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def iterate(self, stream: AsyncIterator[ResultT]) -> Iterator[ResultT]:
-        end = object()
-        try:
-            while (item := self.run(_next(stream, end))) is not end:
-                yield item
-        finally:
-            self.run(_closed(stream))
-
-    def make(self, kind: type[ResultT], *arguments: object) -> ResultT:
-        try:
-            return self.run(_made(kind, *arguments))
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _next(stream: AsyncIterator[Any], end: object) -> Any:
-    return await anext(stream, end)
-
-
-async def _closed(stream: AsyncIterator[Any]) -> None:
-    if isinstance(stream, AsyncGenerator):
-        await stream.aclose()
 
 
 class _Client:
     """A client on a loop thread, closed by `close` or by leaving its `with` block."""
 
-    _client: AsyncEmbeddingClient | AsyncEvaluationClient
-    _thread: _LoopThread
+    _client: AsyncEmbeddingClient | AsyncEvaluationClient | AsyncCacheClient
+    _thread: LoopThread
 
     def close(self) -> None:
         """Close all connections."""
@@ -90,9 +42,9 @@ class EmbeddingClient(_Client):
 
     _client: AsyncEmbeddingClient
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._thread = _LoopThread()
-        self._client = self._thread.make(AsyncEmbeddingClient, addresses)
+    def __init__(self, addresses: Sequence[str], options: ClientOptions = DEFAULT) -> None:
+        self._thread = LoopThread()
+        self._client = self._thread.make(lambda: AsyncEmbeddingClient(addresses, options))
 
     def embed(
         self,
@@ -102,27 +54,59 @@ class EmbeddingClient(_Client):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
-        timeout: float = 600.0,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
         """See `AsyncEmbeddingClient.embed`."""
+        source = CallersTexts(texts)
         return self._thread.run(
             self._client.embed(
-                texts,
+                source,
                 model=model,
                 input_type=input_type,
                 dimensions=dimensions,
                 truncation=truncation,
                 timeout=timeout,
-            )
+            ),
+            source,
         )
 
-    def count_tokens(self, texts: Iterable[str], *, model: str, input_type: InputType = "unspecified") -> list[int]:
+    def embed_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        input_type: InputType = "unspecified",
+        dimensions: int = 0,
+        truncation: Truncation = "error",
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> Generator[EmbedResult]:
+        """See `AsyncEmbeddingClient.embed_iter`; texts are read on the caller's thread, while it waits for a block."""
+        source = CallersTexts(texts)
+        stream = self._client.embed_iter(
+            source, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation, timeout=timeout
+        )
+        return self._thread.iterate(stream, source)
+
+    def count_tokens(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        input_type: InputType = "unspecified",
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> list[int]:
         """See `AsyncEmbeddingClient.count_tokens`."""
-        return self._thread.run(self._client.count_tokens(texts, model=model, input_type=input_type))
+        source = CallersTexts(texts)
+        counting = self._client.count_tokens(source, model=model, input_type=input_type, timeout=timeout)
+        return self._thread.run(counting, source)
 
     def models(self) -> list[embedding_pb.Model]:
         """See `AsyncEmbeddingClient.models`."""
         return self._thread.run(self._client.models())
+
+    def available_models(self) -> list[embedding_pb.Model]:
+        """See `AsyncEmbeddingClient.available_models`."""
+        return self._thread.run(self._client.available_models())
 
     def model(self, name: str) -> embedding_pb.Model:
         """See `AsyncEmbeddingClient.model`."""
@@ -134,13 +118,31 @@ class EvaluationClient(_Client):
 
     _client: AsyncEvaluationClient
 
-    def __init__(self, address: str) -> None:
-        self._thread = _LoopThread()
-        self._client = self._thread.make(AsyncEvaluationClient, address)
+    def __init__(self, address: str, options: ClientOptions = DEFAULT) -> None:
+        self._thread = LoopThread()
+        self._client = self._thread.make(lambda: AsyncEvaluationClient(address, options))
 
-    def create(self, model: str, dataset: str, *, cutoffs: Sequence[int] = (5,), dimensions: int = 0) -> pb.Evaluation:
+    def create(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        cutoffs: Sequence[int] = (5,),
+        dimensions: int = 0,
+        truncation: str = "end",
+        request_id: str | None = None,
+    ) -> pb.Evaluation:
         """See `AsyncEvaluationClient.create`."""
-        return self._thread.run(self._client.create(model, dataset, cutoffs=cutoffs, dimensions=dimensions))
+        return self._thread.run(
+            self._client.create(
+                model,
+                dataset,
+                cutoffs=cutoffs,
+                dimensions=dimensions,
+                truncation=truncation,
+                request_id=request_id,
+            )
+        )
 
     def watch(self, name: str, after_sequence: int = 0) -> Iterator[pb.EvaluationEvent]:
         """See `AsyncEvaluationClient.watch`."""
@@ -179,6 +181,19 @@ class EvaluationClient(_Client):
         return self._thread.run(self._client.import_dataset(uri, lenient=lenient, model=model))
 
 
-async def _made(kind: type[ResultT], *arguments: object) -> ResultT:
-    """Construct on the loop that the client will live on."""
-    return kind(*arguments)
+class CacheClient(_Client):
+    """See `AsyncCacheClient`."""
+
+    _client: AsyncCacheClient
+
+    def __init__(self, addresses: Sequence[str], options: ClientOptions = DEFAULT) -> None:
+        self._thread = LoopThread()
+        self._client = self._thread.make(lambda: AsyncCacheClient(addresses, options))
+
+    def stats(self) -> Mapping[str, cache_pb.GetCacheStatsResponse]:
+        """See `AsyncCacheClient.stats`."""
+        return self._thread.run(self._client.stats())
+
+    def purge(self, *, model: str = "", fingerprint: str = "") -> int:
+        """See `AsyncCacheClient.purge`."""
+        return self._thread.run(self._client.purge(model=model, fingerprint=fingerprint))

@@ -8,6 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from embedscale.client import EmbedResult
+from embedscale.client.results import UNTOLD
 from embedscale.openai_gateway.request import INPUT_TYPES, EmbeddingsRequest
 from embedscale.v1 import embedding_service_pb2 as pb
 
@@ -27,9 +28,9 @@ def embeddings_json(request: EmbeddingsRequest, result: EmbedResult) -> bytes:
 
 def prompt_tokens(result: EmbedResult) -> int:
     """Tokens of all inputs, cached ones included; where an upstream counts only whole batches, those it charged."""
-    if all(facts.HasField("token_count") for facts in result.inputs):
-        return sum(facts.token_count for facts in result.inputs)
-    return result.tokens_used
+    if (result.token_counts == UNTOLD).any():
+        return result.tokens_used
+    return int(result.token_counts.sum())
 
 
 def usable_names(models: Iterable[pb.Model]) -> Sequence[str]:
