@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +47,28 @@ class Context:
             )
         except ValueError as error:
             raise CommandFailed(f"context: {error}", EXIT_USER) from None
+
+    def check(self) -> None:
+        """Raise CommandFailed for options that contradict each other, or a token in plain text."""
+        try:
+            checked = replace(self, token_env="", token_file="", token_keyring="").client_options()
+            if self.token_place():
+                for address in filter(None, (*self.embedding_addresses, self.evaluation_address)):
+                    replace(checked, token="some").refuse_to_leak(address)
+        except ValueError as error:
+            raise CommandFailed(str(error), EXIT_USER) from None
+
+    def encryption(self) -> str:
+        """Say how it is encrypted."""
+        if self.certificate_file:
+            return "mutual"
+        return "yes" if self.tls or self.ca_file else "no"
+
+    def token_place(self) -> str:
+        """Say where the token is; empty where there is none."""
+        if self.token_env:
+            return f"${self.token_env}"
+        return self.token_file or ("keyring" if self.token_keyring else "")
 
     def _token(self) -> str:
         if self.token_env:

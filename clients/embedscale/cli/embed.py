@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedscale.cli import options, printing
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
-from embedscale.client import AsyncEmbeddingClient, EmbedResult
+from embedscale.client import EmbedResult
 from embedscale.client.results import UNTOLD
 
 _SHOWN_NUMBERS = 4
@@ -26,7 +26,7 @@ _SHOWN_NUMBERS = 4
               help="What to do with texts that are too long.")  # fmt: skip
 @click.option("--out", type=click.File("wb"), help="Write the matrix to this .npy file.")
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def embed(
     texts: Sequence[str],
@@ -47,7 +47,7 @@ async def embed(
         raise CommandFailed("no texts: give them as arguments or as lines of standard input", EXIT_USER)
     if any("\ud800" <= character <= "\udfff" for text in given for character in text):
         raise CommandFailed("a text is not UTF-8", EXIT_USER)
-    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+    async with options.embedding_client(addresses) as client:
         result = await client.embed(
             given, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation
         )

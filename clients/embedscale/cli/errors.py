@@ -46,8 +46,18 @@ def asynchronous(command: Callable[Parameters, Coroutine[Any, Any, None]]) -> Ca
 
     @functools.wraps(command)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        asyncio.run(_until_terminated(command(*arguments, **options)))
+
+    return reported(run)
+
+
+def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Run a command; what it raises becomes a line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
         try:
-            asyncio.run(_until_terminated(command(*arguments, **options)))
+            command(*arguments, **options)
         except KeyboardInterrupt:
             _end("interrupted", EXIT_INTERRUPTED)
         except asyncio.CancelledError:

@@ -7,7 +7,6 @@ import click
 from embedscale.cli import options, references
 from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
 from embedscale.cli.export_formats import FORMATS
-from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 
@@ -24,7 +23,7 @@ async def export(reference: str, kind: str, folder: Path, address: str | None) -
 
     Example: evalctl export 3f2a --format trec --to exported
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         evaluation = await references.found(client, reference)
         if evaluation.state != pb.EVALUATION_STATE_SUCCEEDED:
             raise CommandFailed(f"{evaluation.name} has no results: it is {references.state(evaluation)}", EXIT_USER)

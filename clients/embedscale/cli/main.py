@@ -37,7 +37,7 @@ _CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, mean
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("--context", "context_name", envvar="EVALCTL_CONTEXT", metavar="NAME",
-              help="Cluster to talk to, as `evalctl context set` has named it; local: that of `evalctl up`.")  # fmt: skip
+              help="Cluster to talk to, by the name that `evalctl context set` gave it.")  # fmt: skip
 def main(context_name: str | None) -> None:
     """Serve embedding models and measure which one is best on your documents and languages.
 

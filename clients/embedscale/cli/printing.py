@@ -1,4 +1,4 @@
-"""What commands write to standard output: JSON and YAML have everything, tables, CSV and Markdown what a person reads."""
+"""What commands write to standard output: JSON and YAML have everything, the others what a person reads."""
 
 import csv
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +29,22 @@ def show(kind: str, value: Value | Callable[[], Value], *tables: Table) -> None:
         if place:
             click.echo()
         {"table": as_table, "csv": _as_csv, "markdown": _as_markdown}[kind](table)
+
+
+def say(kind: str, value: Value, line: str) -> None:
+    """Write what a sentence tells: the sentence where tables are wanted, else as `show` does."""
+    if kind == "table":
+        click.echo(line)
+    else:
+        show(kind, value, facts({name: str(fact) for name, fact in value.items()}))
+
+
+def facts(rows: Mapping[str, str]) -> Table:
+    """Make a table of two columns without a header."""
+    table = Table(box=None, show_header=False)
+    for name, fact in rows.items():
+        table.add_row(name, escape(fact))
+    return table
 
 
 def as_table(table: Table) -> None:

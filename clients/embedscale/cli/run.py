@@ -8,7 +8,6 @@ from embedscale.cli import options, printing, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, run_all, start
 from embedscale.cli.live import live_view
-from embedscale.client import AsyncEvaluationClient
 
 
 @click.command()
@@ -22,7 +21,7 @@ from embedscale.client import AsyncEvaluationClient
               help="What to do with texts that are too long.")  # fmt: skip
 @click.option("--detach", "-d", is_flag=True, help="Only start them, and print their ids.")
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def run(
     models: Sequence[str],
@@ -40,7 +39,7 @@ async def run(
     """
     located = [options.located(dataset) for dataset in datasets]
     wanted = [Wanted(model, dataset, cutoffs, dimensions, truncation) for dataset in located for model in models]
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         if detach:
             _print_started([await start(client, one) for one in wanted], output)
             return
