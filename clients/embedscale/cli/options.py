@@ -114,6 +114,6 @@ def _made(kind: Callable[[Address, ClientOptions], Client], address: Address, op
         raise CommandFailed(str(error), EXIT_USER) from None
 
 
-def located(dataset: str) -> str:
+def located(dataset: str, folder: Path = Path()) -> str:
     """Make a path absolute, since the evaluator has another working directory; leave URIs as they are."""
-    return dataset if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", dataset) else str(Path(dataset).absolute())
+    return dataset if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", dataset) else str((folder / dataset).absolute())
