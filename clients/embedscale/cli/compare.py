@@ -93,7 +93,7 @@ def pairs(groups: Groups, answers: Answers) -> Table:
         for pair in answer.pairs:
             difference = f"{pair.difference:+.4f} [{pair.lower:+.3f}, {pair.upper:+.3f}]"
             row = (names[pair.first], names[pair.second], difference, f"{pair.adjusted_p_value:.4f}", _verdict(pair))
-            seen = (f"{pair.detectable_difference:.3f}", str(pair.queries_needed or "unknown"))
+            seen = (f"{pair.detectable_difference:.3f}" if pair.detectable_difference else "unknown", str(pair.queries_needed or "unknown"))
             table.add_row(*map(escape, (groups[digest][0].spec.dataset, *row, *seen)))
     return table
 

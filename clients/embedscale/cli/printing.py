@@ -25,7 +25,7 @@ def show(kind: str, value: Value | Callable[[], Value], *tables: Table) -> None:
         written = value() if callable(value) else value
         click.echo(_as_json(written) if kind == "json" else _as_yaml(written))
         return
-    for place, table in enumerate(one for one in tables if one.row_count or one.show_header):
+    for place, table in enumerate(one for one in tables if one.row_count or one is tables[0]):
         if place:
             click.echo()
         {"table": as_table, "csv": _as_csv, "markdown": _as_markdown}[kind](table)

@@ -1,0 +1,140 @@
+"""Files of vectors, written block by block: a row a text, in the order of the texts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
+
+import numpy as np
+
+from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.client import EmbedResult
+from embedscale.client.results import UNTOLD
+
+
+class VectorFile(Protocol):
+    """Takes blocks while it is open; what was written of a file that did not get whole is removed."""
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _File:
+    """Writes beside the place, and moves the whole file there at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._draft = path.with_name(f".{path.name}.part")
+
+    def __enter__(self) -> Self:
+        self._opened: BinaryIO = self._draft.open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        self._opened.close()
+        if kind is None:
+            self._draft.replace(self._path)
+        else:
+            self._draft.unlink()
+
+    def finish(self) -> None:
+        """Write what comes last."""
+
+
+class NpyFile(_File):
+    """A float32 matrix of shape (n, d) as numpy reads it; the header is written anew when n is known."""
+
+    _shape = (0, 0)
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """See `VectorFile`."""
+        if not self._shape[1]:
+            self._header(0, result.vectors.shape[1])
+        self._opened.write(result.vectors.astype("<f4").tobytes())
+        self._shape = (self._shape[0] + len(texts), result.vectors.shape[1])
+
+    def finish(self) -> None:
+        """Tell the number of rows. numpy leaves room for it in the first header."""
+        self._opened.seek(0)
+        self._header(*self._shape)
+
+    def _header(self, rows: int, columns: int) -> None:
+        described = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+        np.lib.format.write_array_header_1_0(self._opened, described)
+
+
+class JsonLinesFile(_File):
+    """An object a line: text, token_count, truncated, cache_hit, embedding."""
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """See `VectorFile`."""
+        for row in rows(texts, result):
+            self._opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+class ParquetFile(_File):
+    """The same as columns; `embedding` is a list of float32."""
+
+    def __enter__(self) -> Self:
+        try:
+            import pyarrow as pa
+            from pyarrow.parquet import ParquetWriter
+        except ModuleNotFoundError:
+            raise CommandFailed("Parquet needs pyarrow: pip install 'embedscale[parquet]'", EXIT_USER) from None
+        super().__enter__()
+        columns = {
+            "text": pa.string(),
+            "token_count": pa.int64(),
+            "truncated": pa.bool_(),
+            "cache_hit": pa.bool_(),
+            "embedding": pa.list_(pa.float32()),
+        }
+        self._table = pa.Table
+        self._writer = ParquetWriter(self._opened, pa.schema(columns))
+        return self
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """See `VectorFile`."""
+        self._writer.write_table(self._table.from_pylist(list(rows(texts, result)), self._writer.schema))
+
+    def finish(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+def rows(texts: Sequence[str], result: EmbedResult) -> Sequence[dict[str, Any]]:
+    """What is known of each text."""
+    counts = (None if count == UNTOLD else int(count) for count in result.token_counts)
+    known = zip(texts, counts, result.truncated_rows, result.cached_rows, result.vectors, strict=True)
+    return [
+        {
+            "text": text,
+            "token_count": count,
+            "truncated": bool(truncated),
+            "cache_hit": bool(cached),
+            "embedding": vector.astype(float).tolist(),
+        }
+        for text, count, truncated, cached, vector in known
+    ]
+
+
+KINDS = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
+
+
+def vector_file(path: Path, kind: str | None) -> VectorFile:
+    """File of a kind, by default that of its ending. Raises CommandFailed where neither tells."""
+    known = kind or path.suffix.removeprefix(".")
+    if known not in KINDS:
+        raise CommandFailed(f"{path}: end it with .{', .'.join(KINDS)}, or give --format", EXIT_USER)
+    return KINDS[known](path)
