@@ -1,16 +1,26 @@
 """Files of vectors, written block by block: a row a text, in the order of the texts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedscale.cli.errors import EXIT_USER, CommandFailed
 from embedscale.client import EmbedResult
 from embedscale.client.results import UNTOLD
+
+
+ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+    "float32": lambda vectors: vectors.astype("<f4", copy=False),
+    "float16": lambda vectors: vectors.astype("<f2"),
+    "int8": lambda vectors: np.clip(np.rint(vectors * 127), -127, 127).astype(np.int8),
+    "binary": lambda vectors: np.packbits(vectors > 0, axis=1),
+}
+ENCODED_AS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
 
 
 class VectorFile(Protocol):
@@ -29,8 +39,9 @@ class VectorFile(Protocol):
 class _File:
     """Writes beside the place, and moves the whole file there at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoding: str) -> None:
         self._path = path
+        self._encoding = encoding
         self._draft = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> Self:
@@ -53,24 +64,28 @@ class _File:
 
 
 class NpyFile(_File):
-    """A float32 matrix of shape (n, d) as numpy reads it; the header is written anew when n is known."""
+    """A matrix of a row a text, as numpy reads it; the header is written anew when the number of rows is known."""
 
-    _shape = (0, 0)
+    _rows = 0
+    _columns = 0
+    _descr = "<f4"
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """See `VectorFile`."""
-        if not self._shape[1]:
-            self._header(0, result.vectors.shape[1])
-        self._opened.write(result.vectors.astype("<f4").tobytes())
-        self._shape = (self._shape[0] + len(texts), result.vectors.shape[1])
+        matrix = encoded(result.vectors, self._encoding)
+        if not self._rows:
+            self._columns, self._descr = matrix.shape[1], matrix.dtype.str
+            self._header()
+        self._opened.write(matrix.tobytes())
+        self._rows += len(texts)
 
     def finish(self) -> None:
         """Tell the number of rows. numpy leaves room for it in the first header."""
         self._opened.seek(0)
-        self._header(*self._shape)
+        self._header()
 
-    def _header(self, rows: int, columns: int) -> None:
-        described = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+    def _header(self) -> None:
+        described = {"descr": self._descr, "fortran_order": False, "shape": (self._rows, self._columns)}
         np.lib.format.write_array_header_1_0(self._opened, described)
 
 
@@ -79,12 +94,12 @@ class JsonLinesFile(_File):
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """See `VectorFile`."""
-        for row in rows(texts, result):
+        for row in rows(texts, result, self._encoding):
             self._opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 class ParquetFile(_File):
-    """The same as columns; `embedding` is a list of float32."""
+    """The same as columns; `embedding` is a list."""
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +113,7 @@ class ParquetFile(_File):
             "token_count": pa.int64(),
             "truncated": pa.bool_(),
             "cache_hit": pa.bool_(),
-            "embedding": pa.list_(pa.float32()),
+            "embedding": pa.list_(pa.from_numpy_dtype(ENCODED_AS[self._encoding])),
         }
         self._table = pa.Table
         self._writer = ParquetWriter(self._opened, pa.schema(columns))
@@ -106,24 +121,30 @@ class ParquetFile(_File):
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """See `VectorFile`."""
-        self._writer.write_table(self._table.from_pylist(list(rows(texts, result)), self._writer.schema))
+        self._writer.write_table(self._table.from_pylist(rows(texts, result, self._encoding), self._writer.schema))
 
     def finish(self) -> None:
         """Write the footer."""
         self._writer.close()
 
 
-def rows(texts: Sequence[str], result: EmbedResult) -> Sequence[dict[str, Any]]:
-    """What is known of each text."""
+def encoded(vectors: NDArray[np.float32], encoding: str) -> NDArray[Any]:
+    """Write (n, d) numbers as the wire's Encoding of that name; binary gives (n, ceil(d / 8)) bytes."""
+    return ENCODINGS[encoding](vectors)
+
+
+def rows(texts: Sequence[str], result: EmbedResult, encoding: str) -> list[dict[str, Any]]:
+    """What is known of each text, floats with all their digits."""
+    vectors = encoded(result.vectors, encoding).tolist()
     counts = (None if count == UNTOLD else int(count) for count in result.token_counts)
-    known = zip(texts, counts, result.truncated_rows, result.cached_rows, result.vectors, strict=True)
+    known = zip(texts, counts, result.truncated_rows, result.cached_rows, vectors, strict=True)
     return [
         {
             "text": text,
             "token_count": count,
             "truncated": bool(truncated),
             "cache_hit": bool(cached),
-            "embedding": vector.astype(float).tolist(),
+            "embedding": vector,
         }
         for text, count, truncated, cached, vector in known
     ]
@@ -132,9 +153,9 @@ def rows(texts: Sequence[str], result: EmbedResult) -> Sequence[dict[str, Any]]:
 KINDS = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
 
 
-def vector_file(path: Path, kind: str | None) -> VectorFile:
+def vector_file(path: Path, kind: str | None, encoding: str) -> VectorFile:
     """File of a kind, by default that of its ending. Raises CommandFailed where neither tells."""
     known = kind or path.suffix.removeprefix(".")
     if known not in KINDS:
         raise CommandFailed(f"{path}: end it with .{', .'.join(KINDS)}, or give --format", EXIT_USER)
-    return KINDS[known](path)
+    return KINDS[known](path, encoding)
