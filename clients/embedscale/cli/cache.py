@@ -9,8 +9,9 @@ import click
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from embedscale.cli import options, printing
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli import completing, options, printing
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.v1 import cache_service_pb2 as pb
 
 _TEXTS_AT_ONCE = 1024
@@ -42,7 +43,7 @@ async def stats(addresses: Sequence[str], output: str) -> None:
 
 @cache.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, help="Catalog name of the model.")
+@click.option("--model", required=True, shell_complete=completing.models, help="Catalog name of the model.")
 @click.option("--input-type", type=click.Choice(["query", "document"]), default="document", show_default=True,
               help="What the texts are for; picks the model's prompt.")  # fmt: skip
 @click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="end", show_default=True,
@@ -75,7 +76,9 @@ async def warm(
 
 
 @cache.command()
-@click.option("--model", default="", help="Catalog name of the model whose vectors to drop.")
+@click.option(
+    "--model", default="", shell_complete=completing.models, help="Catalog name of the model whose vectors to drop."
+)
 @click.option("--fingerprint", default="", help="Fingerprint of the vector space to drop, whether or not served.")
 @options.embedding_addresses()
 @options.output()

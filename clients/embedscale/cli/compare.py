@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli import completing, options, printing, references, results
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 LEVEL = 0.05
@@ -93,7 +94,10 @@ def pairs(groups: Groups, answers: Answers) -> Table:
         for pair in answer.pairs:
             difference = f"{pair.difference:+.4f} [{pair.lower:+.3f}, {pair.upper:+.3f}]"
             row = (names[pair.first], names[pair.second], difference, f"{pair.adjusted_p_value:.4f}", _verdict(pair))
-            seen = (f"{pair.detectable_difference:.3f}" if pair.detectable_difference else "unknown", str(pair.queries_needed or "unknown"))
+            seen = (
+                f"{pair.detectable_difference:.3f}" if pair.detectable_difference else "unknown",
+                str(pair.queries_needed or "unknown"),
+            )
             table.add_row(*map(escape, (groups[digest][0].spec.dataset, *row, *seen)))
     return table
 

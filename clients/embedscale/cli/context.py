@@ -10,7 +10,8 @@ from rich.table import Table
 
 from embedscale.cli import completing, options, printing
 from embedscale.cli.contexts import LOCAL, Context, Contexts, store_token
-from embedscale.cli.errors import EXIT_USER, CommandFailed, reported
+from embedscale.cli.errors import CommandFailed, reported
+from embedscale.cli.exit_codes import EXIT_USER
 
 
 @click.group()
@@ -31,7 +32,7 @@ def context() -> None:
 @click.option("--evaluation-address", default="", metavar="HOST:PORT", help="EvaluationService.")
 @click.option("--tls", is_flag=True, help="Encrypt; a file below means that too.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-              help="PEM file of the authorities of the servers' certificates; those of the system without.")  # fmt: skip
+              help="PEM file of the authorities that sign the servers' certificates.")  # fmt: skip
 @click.option("--certificate-file", type=click.Path(exists=True, dir_okay=False, resolve_path=True),
               help="PEM file of your certificate, for servers that ask for one.")  # fmt: skip
 @click.option("--key-file", type=click.Path(exists=True, dir_okay=False, resolve_path=True),

@@ -54,7 +54,7 @@ class Context:
             checked = replace(self, token_env="", token_file="", token_keyring="").client_options()
             if self.token_place():
                 for address in filter(None, (*self.embedding_addresses, self.evaluation_address)):
-                    replace(checked, token="some").refuse_to_leak(address)
+                    replace(checked, token=self.token_place()).refuse_to_leak(address)
         except ValueError as error:
             raise CommandFailed(str(error), EXIT_USER) from None
 

@@ -6,7 +6,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import audits, options, printing
+from embedscale.cli import audits, completing, options, printing
 from embedscale.cli.errors import asynchronous
 from embedscale.v1 import evaluation_service_pb2 as pb
 
@@ -36,7 +36,7 @@ async def list_(address: str | None, output: str) -> None:
 
 
 @datasets.command()
-@click.argument("dataset", metavar="PATH-OR-URI")
+@click.argument("dataset", metavar="PATH-OR-URI", shell_complete=completing.datasets)
 @options.evaluation_address()
 @options.output()
 @asynchronous
@@ -51,7 +51,7 @@ async def show(dataset: str, address: str | None, output: str) -> None:
 
 
 @datasets.command("import")
-@click.argument("dataset", metavar="PATH-OR-URI")
+@click.argument("dataset", metavar="PATH-OR-URI", shell_complete=completing.datasets)
 @click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
 @options.evaluation_address()
 @options.output()
@@ -70,9 +70,14 @@ async def import_(dataset: str, lenient: bool, address: str | None, output: str)
 
 
 @datasets.command()
-@click.argument("datasets", nargs=-1, required=True, metavar="PATH-OR-URI...")
+@click.argument("datasets", nargs=-1, required=True, metavar="PATH-OR-URI...", shell_complete=completing.datasets)
 @click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
-@click.option("--model", default="", help="Catalog name of a model: count its tokens, and what cutting texts costs.")
+@click.option(
+    "--model",
+    default="",
+    shell_complete=completing.models,
+    help="Catalog name of a model: count its tokens, and what cutting texts costs.",
+)
 @options.evaluation_address()
 @options.output()
 @asynchronous

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli import completing, options, printing, texts
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.vector_files import ENCODINGS, KINDS, encoded, rows, vector_file
 from embedscale.client import AsyncEmbeddingClient, EmbedResult
 from embedscale.client.results import joined
@@ -35,12 +36,14 @@ Blocks = AsyncIterator[tuple[list[str], EmbedResult]]
 @click.option("--dimensions", "--dims", type=click.IntRange(0), default=0,
               help="Length of the vectors; 0: the model's own.")  # fmt: skip
 @click.option("--encoding", type=click.Choice(list(ENCODINGS)), default="float32", show_default=True,
-              help="How numbers are written: float16 in 2 bytes, int8 as round(127 x), binary as a bit each.")  # fmt: skip
+              help="How numbers are written: int8 as round(127 x), binary as a bit each.")  # fmt: skip
 @click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="error", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write vectors to this file as they come, and print only counts.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(list(KINDS)), help="Format of --out; by default that of its ending.")
+@click.option(
+    "--format", "kind", type=click.Choice(list(KINDS)), help="Format of --out; by default that of its ending."
+)
 @options.embedding_addresses()
 @options.output()
 @asynchronous

@@ -6,7 +6,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing, results
+from embedscale.cli import completing, options, printing, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.live import score
 from embedscale.cli.references import SHORT, identifier, state
@@ -16,8 +16,14 @@ _STATES = [name.removeprefix("EVALUATION_STATE_").lower() for name in islice(pb.
 
 
 @click.command("list")
-@click.option("--model", default="", help="Only those of this model.")
-@click.option("--dataset", default="", metavar="PATH-OR-URI", help="Only those of this data set.")
+@click.option("--model", default="", shell_complete=completing.models, help="Only those of this model.")
+@click.option(
+    "--dataset",
+    default="",
+    metavar="PATH-OR-URI",
+    shell_complete=completing.datasets,
+    help="Only those of this data set.",
+)
 @click.option("--state", "wanted", type=click.Choice(_STATES), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many at most.")
 @options.evaluation_address()

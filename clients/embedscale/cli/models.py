@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing
+from embedscale.cli import completing, options, printing
 from embedscale.cli.errors import asynchronous
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
@@ -44,7 +44,7 @@ async def list_models(addresses: Sequence[str], output: str) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.models)
 @options.embedding_addresses()
 @options.output()
 @asynchronous

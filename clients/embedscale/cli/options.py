@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from embedscale.cli.contexts import LOCAL, Context, Contexts
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.home import Home
 from embedscale.cli.printing import FORMATS
 from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient, AsyncEvaluationClient

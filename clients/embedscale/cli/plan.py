@@ -35,7 +35,7 @@ def _accepted_by(kind: "click.ParamType[Any]") -> AfterValidator:
 class Plan(BaseModel):
     """What `evalctl run` does; options on the command line win over it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     models: list[str] = Field(min_length=1)
     """Catalog names of models."""

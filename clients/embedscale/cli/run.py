@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from embedscale.cli import completing, gates, indexes, options, printing, references, results
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous, reported
+from embedscale.cli.errors import CommandFailed, asynchronous, reported
 from embedscale.cli.evaluations import Wanted, run_all, start
-from embedscale.cli.exit_codes import EXIT_GATE
+from embedscale.cli.exit_codes import EXIT_GATE, EXIT_USER
 from embedscale.cli.live import live_view
 from embedscale.v1 import evaluation_service_pb2 as pb
 

@@ -6,13 +6,13 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing, references, results
+from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import asynchronous
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 @click.command()
-@click.argument("reference", metavar="ID")
+@click.argument("reference", metavar="ID", shell_complete=completing.evaluations)
 @click.option("--queries", is_flag=True, help="Also what was retrieved for each query.")
 @options.evaluation_address()
 @options.output()

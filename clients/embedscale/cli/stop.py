@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import click
 
-from embedscale.cli import options, references
+from embedscale.cli import completing, options, references
 from embedscale.cli.errors import asynchronous
 
 
 @click.command()
-@click.argument("given", metavar="ID...", nargs=-1, required=True)
+@click.argument("given", metavar="ID...", nargs=-1, required=True, shell_complete=completing.evaluations)
 @options.evaluation_address()
 @asynchronous
 async def cancel(given: Sequence[str], address: str | None) -> None:
@@ -24,7 +24,7 @@ async def cancel(given: Sequence[str], address: str | None) -> None:
 
 
 @click.command()
-@click.argument("given", metavar="ID...", nargs=-1, required=True)
+@click.argument("given", metavar="ID...", nargs=-1, required=True, shell_complete=completing.evaluations)
 @options.evaluation_address()
 @asynchronous
 async def delete(given: Sequence[str], address: str | None) -> None:

@@ -4,15 +4,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.client import EmbedResult
 from embedscale.client.results import UNTOLD
-
 
 ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
     "float32": lambda vectors: vectors.astype("<f4", copy=False),
@@ -23,21 +23,8 @@ ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 ENCODED_AS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
 
 
-class VectorFile(Protocol):
-    """Takes blocks while it is open; what was written of a file that did not get whole is removed."""
-
-    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
-        """Append a block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class _File:
-    """Writes beside the place, and moves the whole file there at the end."""
+class VectorFile:
+    """Takes blocks while it is open: writes beside the place, and moves the whole file there at the end."""
 
     def __init__(self, path: Path, encoding: str) -> None:
         self._path = path
@@ -59,11 +46,15 @@ class _File:
         else:
             self._draft.unlink()
 
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """Write what comes last."""
 
 
-class NpyFile(_File):
+class NpyFile(VectorFile):
     """A matrix of a row a text, as numpy reads it; the header is written anew when the number of rows is known."""
 
     _rows = 0
@@ -71,7 +62,7 @@ class NpyFile(_File):
     _descr = "<f4"
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
-        """See `VectorFile`."""
+        """Append a block."""
         matrix = encoded(result.vectors, self._encoding)
         if not self._rows:
             self._columns, self._descr = matrix.shape[1], matrix.dtype.str
@@ -89,16 +80,16 @@ class NpyFile(_File):
         np.lib.format.write_array_header_1_0(self._opened, described)
 
 
-class JsonLinesFile(_File):
+class JsonLinesFile(VectorFile):
     """An object a line: text, token_count, truncated, cache_hit, embedding."""
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
-        """See `VectorFile`."""
+        """Append a block."""
         for row in rows(texts, result, self._encoding):
             self._opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
-class ParquetFile(_File):
+class ParquetFile(VectorFile):
     """The same as columns; `embedding` is a list."""
 
     def __enter__(self) -> Self:
@@ -120,7 +111,7 @@ class ParquetFile(_File):
         return self
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
-        """See `VectorFile`."""
+        """Append a block."""
         self._writer.write_table(self._table.from_pylist(rows(texts, result, self._encoding), self._writer.schema))
 
     def finish(self) -> None:
@@ -150,7 +141,7 @@ def rows(texts: Sequence[str], result: EmbedResult, encoding: str) -> list[dict[
     ]
 
 
-KINDS = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
+KINDS: Mapping[str, type[VectorFile]] = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
 
 
 def vector_file(path: Path, kind: str | None, encoding: str) -> VectorFile:

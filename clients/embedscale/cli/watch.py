@@ -2,14 +2,14 @@
 
 import click
 
-from embedscale.cli import options, printing, references, results
+from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, follow
 from embedscale.cli.live import live_view
 
 
 @click.command()
-@click.argument("reference", metavar="ID")
+@click.argument("reference", metavar="ID", shell_complete=completing.evaluations)
 @options.evaluation_address()
 @options.output()
 @asynchronous
