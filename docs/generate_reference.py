@@ -57,7 +57,7 @@ def page() -> str:
 def commands() -> Iterator[str]:
     """Help of `evalctl` and each of its commands."""
     for path, command in _tree("evalctl", main):
-        with click.Context(command, info_name=path, max_content_width=110, terminal_width=110) as context:
+        with click.Context(command, info_name=path, help_option_names=["-h", "--help"], terminal_width=110) as context:
             yield f"### `{path}`\n\n```text\n{command.get_help(context)}\n```"
 
 

@@ -1,10 +1,11 @@
 """Which cluster a command talks to, and with which token."""
 
 import json
+import os
 import stat
+import sys
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -31,8 +32,7 @@ def evalctl(*arguments: str, **options: str) -> Result:
 
 def found(*arguments: str, address: str | None = None) -> tuple[str, bool]:
     """Address of the evaluator, and whether it is reached by TLS, as a command after these arguments has it."""
-    with click.Context(main) as context:
-        main.parse_args(context, [*arguments, "list"])
+    with main.make_context("evalctl", [*arguments, "list"]):
         place, how = options.evaluation(address)
         return place, how.encrypted
 
@@ -81,8 +81,6 @@ def test_an_address_alone_gets_nothing_of_the_current_context() -> None:
 def test_the_local_cluster_is_the_context_when_none_is_chosen() -> None:
     home = Home()
     with home.owned():
-        import os
-
         home.publish(ClusterState(os.getpid(), ["127.0.0.1:1"], "127.0.0.1:2", ""))
         assert found() == ("127.0.0.1:2", False)
     result = evalctl("list")
@@ -90,20 +88,18 @@ def test_the_local_cluster_is_the_context_when_none_is_chosen() -> None:
     assert "evalctl up --detach" in result.stderr
 
 
-def test_tokens_come_from_a_variable_a_file_or_the_keyring(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_tokens_come_from_a_variable_a_file_or_the_keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET", "from variable")
     (tmp_path / "token").write_text("from file\n")
 
-    class Keyring:
-        kept: dict[tuple[str, str], str] = {}
+    kept: dict[tuple[str, str], str] = {}
 
+    class Keyring:
         def set_password(self, service: str, name: str, token: str) -> None:
-            self.kept[service, name] = token
+            kept[service, name] = token
 
         def get_password(self, service: str, name: str) -> str | None:
-            return self.kept.get((service, name))
+            return kept.get((service, name))
 
     monkeypatch.setattr(contexts, "keyring", Keyring)
     assert evalctl("context", "set", "far", *FAR, "--token-keyring", input="from keyring\n").exit_code == 0
@@ -142,8 +138,6 @@ def test_a_missing_token_and_a_damaged_file_are_told(monkeypatch: pytest.MonkeyP
 
 
 def test_without_the_keyring_package_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "keyring", None)
     result = evalctl("context", "set", "far", *FAR, "--token-keyring", input="token\n")
     assert result.exit_code == 2

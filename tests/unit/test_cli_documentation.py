@@ -119,7 +119,9 @@ def test_variables_are_all_documented() -> None:
     read = {
         name
         for path in SOURCES
-        for name in re.findall(r"(?:envvar=|environ\.get\(|environ\[)\"((?:EVALCTL|EMBEDSCALE)_\w+)\"", path.read_text())
+        for name in re.findall(
+            r"(?:envvar=|environ\.get\(|environ\[)\"((?:EVALCTL|EMBEDSCALE)_\w+)\"", path.read_text()
+        )
     }
     assert read == set(VARIABLES) - {"NO_COLOR"}
     assert all(f"| `{name}` |" in REFERENCE for name in VARIABLES)

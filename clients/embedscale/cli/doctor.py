@@ -38,7 +38,7 @@ async def doctor(addresses: Sequence[str], address: str | None, output: str) -> 
         coloured = f"[{_COLOURS[check.status]}]{check.status}[/]"
         table.add_row(coloured, *map(escape, (check.name, check.found, check.advice)))
     counts = Counter(check.status for check in checks)
-    printing.show(output, {"checks": [asdict(check) for check in checks], **counts}, table)
+    printing.show(output, {"checks": [asdict(check) for check in checks], "counts": dict(counts)}, table)
     if counts["fail"]:
         sys.exit(EXIT_GATE)
 

@@ -8,7 +8,10 @@ from embedscale.cli.lazy import LazyGroup
 COMMANDS = {
     "up": ("up:up", "Start embedder, proxy, evaluator and Redis on this machine."),
     "down": ("up:down", "Stop the cluster of this machine."),
-    "demo": ("demo:demo", "Start a cluster, evaluate three models in five languages, draw a chart, stop the cluster."),
+    "demo": (
+        "demo:demo",
+        "Start a cluster, evaluate three models in five languages, print the table, draw the chart, stop the cluster.",
+    ),
     "context": ("context:context", "Choose the cluster that commands talk to."),
     "doctor": ("doctor:doctor", "Check everything between here and the cluster's models, and say what to do."),
     "models": ("models:models", "List the models that the cluster serves, or show one of them."),

@@ -112,10 +112,21 @@ class _Job:
     def wanted(self) -> list[Wanted]:
         """Every model on every data set; cutoffs of limits are measured too."""
         cutoffs = tuple(dict.fromkeys([*self.cutoffs, *(limit.cutoff for limit in self.limits)]))
-        how = (cutoffs, self.dimensions, self.truncation)
-        sweep = (self.wanted_indexes, self.dims, self.encodings, self.ignore_identical_ids)
-        located = [options.located(dataset) for dataset in self.datasets]
-        return [Wanted(model, dataset, *how, *sweep) for dataset in located for model in self.models]
+        return [
+            Wanted(
+                model,
+                options.located(dataset),
+                cutoffs,
+                self.dimensions,
+                self.truncation,
+                indexes=self.wanted_indexes,
+                sweep_dimensions=self.dims,
+                sweep_encodings=self.encodings,
+                ignore_identical_ids=self.ignore_identical_ids,
+            )
+            for dataset in self.datasets
+            for model in self.models
+        ]
 
     def show(self, evaluations: Sequence[pb.Evaluation], verdicts: Sequence[gates.Verdict], output: str) -> None:
         """Print results to standard output, and what gates say to standard error too."""
