@@ -309,7 +309,7 @@ def completed(evalctl: Evalctl, line: str) -> set[str]:
     more = {"_EVALCTL_COMPLETE": "fish_complete", "COMP_WORDS": line, "COMP_CWORD": last}
     offered = replace(evalctl, more=more)()
     assert offered.stderr == ""
-    return {one.split(",", 1)[1].partition("\t")[0] for one in offered.stdout.splitlines()}
+    return {one.split(",", 1)[1].partition("\t")[0] for one in offered.stdout.splitlines() if one}
 
 
 def test_the_shell_completes_from_the_cluster(evalctl: Evalctl, alone: Evalctl) -> None:
