@@ -140,3 +140,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         return time.perf_counter() - started
 
     assert min(timed() for _ in range(5)) < HELP_SECONDS
+
+
+def test_a_bug_has_a_traceback_and_a_code_of_its_own() -> None:
+    code = (
+        "import embedscale.cli.version as broken, sys\n"
+        "from embedscale.cli.__main__ import main\n"
+        "broken.version.callback = lambda output: 1 / 0\n"
+        "sys.argv = ['evalctl', 'version']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "ZeroDivisionError" in done.stderr
