@@ -115,7 +115,7 @@ def test_tokens_come_from_a_variable_a_file_or_the_keyring(monkeypatch: pytest.M
         (("set", "local"), "local is the cluster of this machine"),
         (("use", "nothing"), "no context is named 'nothing'"),
         (("delete", "nothing"), "no context is named 'nothing'"),
-        (("set", "far", "--evaluation-address", "far:2", "--token-env", "SECRET"), "needs TLS"),
+        (("set", "far", "--evaluation-address", "far:2", "--token-env", "SECRET"), "needs TLS: give --tls"),
         (("set", "far", *FAR, "--token-env", "A", "--token-file", "b"), "give one of --token-env"),
         (("set", "far", "--server-name", "x"), "server_name"),
     ],

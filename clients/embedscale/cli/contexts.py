@@ -56,7 +56,8 @@ class Context:
                 for address in filter(None, (*self.embedding_addresses, self.evaluation_address)):
                     replace(checked, token=self.token_place()).refuse_to_leak(address)
         except ValueError as error:
-            raise CommandFailed(str(error), EXIT_USER) from None
+            message = str(error).replace("set tls=True or ca_file", "give --tls or --ca-file")
+            raise CommandFailed(message, EXIT_USER) from None
 
     def encryption(self) -> str:
         """Say how it is encrypted."""
