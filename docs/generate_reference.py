@@ -1,12 +1,15 @@
 """Writes `docs/reference.md` from the code itself: commands, settings, metrics, models. `make docs` runs it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 from prometheus_client import Counter, Gauge, Histogram
 
+from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.main import main
+from embedscale.cli.plan import Plan
+from embedscale.cli.variables import VARIABLES
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import LocalModel, RemoteModel, UpstreamEntry, load_catalog
 from embedscale.evaluator.settings import EvaluatorSettings
@@ -31,6 +34,13 @@ def page() -> str:
         "Written by `make docs` from the code; do not edit.",
         "## Commands",
         *commands(),
+        "### Exit codes",
+        "\n".join(table(("code", "meaning"), ((str(code), meaning) for code, meaning in EXIT_CODES.items()))),
+        "### Environment variables",
+        "\n".join(table(("variable", "meaning"), ((f"`{name}`", meaning) for name, meaning in VARIABLES.items()))),
+        "### Fields of a plan",
+        "`evalctl run -f plan.yaml`; [an example](cli.md#plans).",
+        "\n".join(table(("field", "default", "meaning"), plan_fields())),
         "## Settings of the servers",
         "Each is a flag of `python -m MODULE`, or an environment variable: `--redis-url` is `EMBEDSCALE_REDIS_URL`. "
         "Lists and mappings are JSON in the environment.",
@@ -47,15 +57,30 @@ def page() -> str:
 def commands() -> Iterator[str]:
     """Help of `evalctl` and each of its commands."""
     for path, command in _tree("evalctl", main):
-        with click.Context(command, info_name=path, max_content_width=110, terminal_width=110) as context:
+        with click.Context(command, info_name=path, help_option_names=["-h", "--help"], terminal_width=110) as context:
             yield f"### `{path}`\n\n```text\n{command.get_help(context)}\n```"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown."""
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(row)} |"
+
+
+def plan_fields() -> Iterator[Sequence[str]]:
+    """Fields of `evalctl run -f`."""
+    for name, field in Plan.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`"
+        yield f"`{name}`", default, str(field.description)
 
 
 def _tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        for name, one in sorted(command.commands.items()):
-            yield from _tree(f"{path} {name}", one)
+        context = click.Context(command)
+        for name in sorted(command.list_commands(context)):
+            if one := command.get_command(context, name):
+                yield from _tree(f"{path} {name}", one)
 
 
 def settings() -> Iterator[str]:

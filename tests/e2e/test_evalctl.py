@@ -1,6 +1,7 @@
 """`evalctl` as a person and as a script use it: a whole cluster in processes of its own."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,12 @@ class Evalctl:
 
     home: Path
     timeout: float = 240
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "EMBEDSCALE_HOME": str(self.home)}
+        own = {"EMBEDSCALE_HOME": str(self.home), "EVALCTL_CONFIG": str(self.home / "contexts.json")}
+        return {**os.environ, **own, **self.more}
 
     def __call__(self, *arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -226,12 +229,116 @@ def test_evaluations_are_started_listed_shown_watched_exported_and_deleted(evalc
 
 def test_embed_writes_numbers_and_files(evalctl: Evalctl, tmp_path: Path) -> None:
     out = tmp_path / "vectors.npy"
-    result = evalctl("embed", "--model", MINILM, "-o", "json", "--out", str(out), text="one\ntwo\n")
-    printed = json.loads(result.stdout)
+    printed = json.loads(evalctl("embed", "--model", MINILM, "-o", "json", text="one\ntwo\n").stdout)
     assert [row["text"] for row in printed["embeddings"]] == ["one", "two"]
+    told = json.loads(evalctl("embed", "--model", MINILM, "-o", "json", "--out", str(out), text="one\ntwo\n").stdout)
+    assert (told["texts"], told["cache_hits"], told["fingerprint"]) == (2, 2, printed["fingerprint"])
     np.testing.assert_array_equal(np.load(out), np.array([row["embedding"] for row in printed["embeddings"]], "<f4"))
-    assert "3 tokens" in evalctl("embed", "--model", MINILM, "one").stdout
+    (row,) = csv.DictReader(evalctl("embed", "--model", MINILM, "one", "-o", "csv").stdout.splitlines())
+    assert (row["DIMENSIONS"], row["TOKENS"], row["TEXT"]) == ("384", "3", "one")
     refused(evalctl("embed", "--model", MINILM, text=""), 2, "no texts")
+
+
+def test_embed_keeps_the_order_of_many_lines(evalctl: Evalctl, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("".join(f"text number {number % 90}\n" for number in range(200)))
+    out = tmp_path / "vectors.jsonl"
+    done = evalctl("embed", "--model", MINILM, "--in", str(tmp_path / "corpus.txt"), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["text"] for row in rows] == [f"text number {number % 90}" for number in range(200)]
+    vectors = np.array([row["embedding"] for row in rows])
+    np.testing.assert_allclose(vectors[:90], vectors[90:180], atol=1e-5)
+    refused(evalctl("embed", "--model", "nothing", "a", "--out", str(tmp_path / "none.npy")), 2, "'nothing'")
+    assert not list(tmp_path.glob("*none.npy*"))
+
+
+def evaluated(evalctl: Evalctl, model: str, dataset: str, *more: str) -> str:
+    """Id of a new evaluation."""
+    run = evalctl("run", "--model", model, "--dataset", dataset, "-o", "json", *more)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)["evaluations"][0]["name"].removeprefix("evaluations/")
+
+
+def test_compare_marks_a_winner_only_where_the_test_allows_it(evalctl: Evalctl) -> None:
+    ids = [evaluated(evalctl, model, "builtin:velmar/hu") for model in (MINILM, E5_LOCAL)]
+    compared = json.loads(evalctl("compare", *ids, "-o", "json").stdout)
+    (comparison,) = compared["comparisons"]
+    assert comparison["winner"] == f"evaluations/{ids[1]}"
+    assert comparison["pairs"][0]["adjusted_p_value"] < 0.05
+    table = evalctl("compare", *ids).stdout.splitlines()
+    assert [line.split()[0] for line in table if line.rstrip().endswith("*")] == [E5_LOCAL]
+    twin = evaluated(evalctl, MINILM, "builtin:velmar/hu")
+    same = json.loads(evalctl("compare", ids[0], twin, "-o", "json").stdout)["comparisons"][0]
+    assert (same["winner"], same["pairs"][0]["difference"], same["pairs"][0]["p_value"]) == (None, 0.0, 1.0)
+    assert "*" not in evalctl("compare", ids[0], twin).stdout
+    other = evaluated(evalctl, MINILM, "builtin:velmar/en")
+    refused(evalctl("compare", ids[0], other), 2, "no two of these")
+
+
+def test_gates_decide_the_exit_code(evalctl: Evalctl, tmp_path: Path) -> None:
+    good = evaluated(evalctl, E5_LOCAL, "builtin:velmar/hu")
+    run = ("run", "--model", MINILM, "--dataset", "builtin:velmar/hu")
+    passed = evalctl(*run, "--fail-under", "mrr@3>=0.01", "-o", "json")
+    assert (passed.returncode, json.loads(passed.stdout)["gates"][0]["passed"]) == (0, True)
+    assert "mrr@3" in json.loads(passed.stdout)["evaluations"][0]["metrics"]
+    failed = evalctl(*run, "--fail-under", "mrr@5>=0.9", "--fail-under", "mrr@5>=0.01")
+    assert failed.returncode == 1
+    assert [line.split()[0] for line in failed.stderr.splitlines() if "@5>=" in line] == ["FAILED", "passed"]
+    worse = evalctl(*run, "--baseline", good, "--max-regression", "0.01")
+    assert worse.returncode == 1
+    assert "FAILED" in worse.stderr
+    allowed = evalctl(*run, "--baseline", good, "--max-regression", "0.5")
+    assert (allowed.returncode, "passed" in allowed.stderr) == (0, True)
+    same = json.loads(passed.stdout)["evaluations"][0]["name"]
+    assert evalctl(*run, "--baseline", same).returncode == 0
+    (tmp_path / "plan.yaml").write_text(
+        f"models: [{MINILM}]\ndatasets: [builtin:velmar/hu]\nfail_under: [mrr@5>=0.9]\n"
+    )
+    assert evalctl("run", "-f", str(tmp_path / "plan.yaml")).returncode == 1
+    stranger = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--baseline", good)
+    assert (stranger.returncode, "another data set" in stranger.stderr) == (2, True)
+
+
+def test_doctor_finds_all_well_and_what_is_not(evalctl: Evalctl) -> None:
+    well = evalctl("doctor", "-o", "json")
+    assert well.returncode == 0, well.stdout
+    checks = json.loads(well.stdout)["checks"]
+    assert {check["status"] for check in checks} == {"ok"}
+    kinds = {word for check in checks for word in check["name"].split()[1:2]}
+    assert {"name", "TCP", "health", "version", "clock", "Redis", "model"} <= kinds
+    ill = evalctl("doctor", "--evaluation-address", f"127.0.0.1:{free_port()}", "-o", "csv")
+    assert ill.returncode == 1
+    rows = list(csv.DictReader(ill.stdout.splitlines()))
+    assert [row["CHECK"].split()[1] for row in rows if row["STATUS"] == "fail"] == ["TCP"]
+
+
+def test_a_context_reaches_the_cluster(evalctl: Evalctl) -> None:
+    state = json.loads((evalctl.home / "cluster.json").read_text())
+    places = [part for place in state["embedding_addresses"] for part in ("--embedding-address", place)]
+    kept = evalctl("context", "set", "mine", *places, "--evaluation-address", state["evaluation_address"])
+    assert kept.returncode == 0, kept.stderr
+    away = replace(evalctl, more={"EMBEDSCALE_HOME": str(evalctl.home / "none")})
+    refused(away("list"), 2, "evalctl up")
+    assert away("--context", "mine", "list").returncode == 0
+    assert away("--context", "mine", "models").stdout == evalctl("models").stdout
+
+
+def completed(evalctl: Evalctl, line: str) -> set[str]:
+    """What fish would offer at the end of the line."""
+    last = "" if line.endswith(" ") else line.split()[-1]
+    more = {"_EVALCTL_COMPLETE": "fish_complete", "COMP_WORDS": line, "COMP_CWORD": last}
+    offered = replace(evalctl, more=more)()
+    assert offered.stderr == ""
+    return {one.split(",", 1)[1].partition("\t")[0] for one in offered.stdout.splitlines() if one}
+
+
+def test_the_shell_completes_from_the_cluster(evalctl: Evalctl, alone: Evalctl) -> None:
+    assert {MINILM, E5} <= completed(evalctl, "evalctl run --model ")
+    assert {"builtin:velmar/en"} <= completed(evalctl, "evalctl run --dataset builtin:velmar/e")
+    name = evaluated(evalctl, MINILM, "builtin:velmar/en")
+    assert completed(evalctl, f"evalctl show {name[:6]}") == {name[:8]}
+    assert completed(alone, "evalctl run --model ") == set()
+    assert "_EVALCTL_COMPLETE=zsh_complete" in evalctl("completion", "zsh").stdout
 
 
 def test_ctrl_c_during_run_cancels_the_evaluation(evalctl: Evalctl) -> None:

@@ -9,9 +9,9 @@ import click
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from embedscale.cli import options, printing
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
-from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient
+from embedscale.cli import completing, options, printing
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.v1 import cache_service_pb2 as pb
 
 _TEXTS_AT_ONCE = 1024
@@ -28,31 +28,28 @@ def cache() -> None:
 
 @cache.command()
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def stats(addresses: Sequence[str], output: str) -> None:
     """Show hits, misses, failures and memory of each server's cache, and what Redis holds.
 
     Example: evalctl cache stats
     """
-    async with AsyncCacheClient(options.embedding_or_local(addresses)) as client:
+    async with options.cache_client(addresses) as client:
         found = await client.stats()
-    if output == "json":
-        printing.as_json({"servers": [{"address": address, **_as_dict(one)} for address, one in found.items()]})
-    else:
-        printing.as_table(_servers(found))
-        printing.as_table(_spaces(found))
+    servers = [{"address": address, **_as_dict(one)} for address, one in found.items()]
+    printing.show(output, {"servers": servers}, _servers(found), _spaces(found))
 
 
 @cache.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, help="Catalog name of the model.")
+@click.option("--model", required=True, shell_complete=completing.models, help="Catalog name of the model.")
 @click.option("--input-type", type=click.Choice(["query", "document"]), default="document", show_default=True,
               help="What the texts are for; picks the model's prompt.")  # fmt: skip
 @click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="end", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def warm(
     file: Path,
@@ -67,23 +64,24 @@ async def warm(
     Example: evalctl cache warm questions.txt --model all-MiniLM-L6-v2 --input-type query
     """
     texts = hits = tokens = 0
-    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+    async with options.embedding_client(addresses) as client:
         for batch in _batches(file):
             result = await client.embed(batch, model=model, input_type=input_type, truncation=truncation)
             texts += len(batch)
             hits += result.cache_hits
             tokens += result.tokens_used
-    if output == "json":
-        printing.as_json({"texts": texts, "already_cached": hits, "computed": texts - hits, "tokens_used": tokens})
-    else:
-        click.echo(f"{texts} texts: {hits} were cached, {texts - hits} were computed from {tokens} tokens")
+    counts = {"texts": texts, "already_cached": hits, "computed": texts - hits, "tokens_used": tokens}
+    line = f"{texts} texts: {hits} were cached, {texts - hits} were computed from {tokens} tokens"
+    printing.say(output, counts, line)
 
 
 @cache.command()
-@click.option("--model", default="", help="Catalog name of the model whose vectors to drop.")
+@click.option(
+    "--model", default="", shell_complete=completing.models, help="Catalog name of the model whose vectors to drop."
+)
 @click.option("--fingerprint", default="", help="Fingerprint of the vector space to drop, whether or not served.")
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def purge(model: str, fingerprint: str, addresses: Sequence[str], output: str) -> None:
     """Drop all cached vectors of a model, or of a fingerprint.
@@ -92,12 +90,9 @@ async def purge(model: str, fingerprint: str, addresses: Sequence[str], output: 
     """
     if bool(model) == bool(fingerprint):
         raise CommandFailed("give either --model or --fingerprint", EXIT_USER)
-    async with AsyncCacheClient(options.embedding_or_local(addresses)) as client:
+    async with options.cache_client(addresses) as client:
         purged = await client.purge(model=model, fingerprint=fingerprint)
-    if output == "json":
-        printing.as_json({"purged_vectors": purged})
-    else:
-        click.echo(f"{purged} vectors were dropped")
+    printing.say(output, {"purged_vectors": purged}, f"{purged} vectors were dropped")
 
 
 def _batches(file: Path) -> Iterator[list[str]]:

@@ -6,9 +6,8 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import audits, options, printing
+from embedscale.cli import audits, completing, options, printing
 from embedscale.cli.errors import asynchronous
-from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 _FAULTS_SHOWN = 10
@@ -24,66 +23,63 @@ def datasets() -> None:
 
 @datasets.command("list")
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def list_(address: str | None, output: str) -> None:
     """List the data sets that ship and those that were imported.
 
     Example: evalctl datasets list
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         found = await client.datasets()
-    if output == "json":
-        printing.as_json({"datasets": [audits.dataset_as_dict(dataset) for dataset in found]})
-    else:
-        printing.as_table(_table(found))
+    printing.show(output, {"datasets": [audits.dataset_as_dict(dataset) for dataset in found]}, _table(found))
 
 
 @datasets.command()
-@click.argument("dataset", metavar="PATH-OR-URI")
+@click.argument("dataset", metavar="PATH-OR-URI", shell_complete=completing.datasets)
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def show(dataset: str, address: str | None, output: str) -> None:
     """Show the card of a data set: counts, languages, lengths, digest.
 
     Example: evalctl datasets show builtin:velmar/en
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         found = await client.dataset(options.located(dataset))
-    if output == "json":
-        printing.as_json(audits.dataset_as_dict(found))
-    else:
-        printing.as_table(_card(found))
+    printing.show(output, audits.dataset_as_dict(found), _card(found))
 
 
 @datasets.command("import")
-@click.argument("dataset", metavar="PATH-OR-URI")
+@click.argument("dataset", metavar="PATH-OR-URI", shell_complete=completing.datasets)
 @click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def import_(dataset: str, lenient: bool, address: str | None, output: str) -> None:
     """Take a data set in, so that it is found by its digest, and audit it.
 
     Example: evalctl datasets import questions.jsonl --lenient
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         imported = await client.import_dataset(options.located(dataset), lenient=lenient)
-    if output == "json":
-        printing.as_json(audits.as_dict(imported))
-        return
-    printing.as_table(_card(imported.dataset))
-    _print_faults(imported)
-    printing.as_table(audits.as_table({dataset: imported}))
+    tables = (_card(imported.dataset), audits.as_table({dataset: imported}))
+    printing.show(output, audits.as_dict(imported), *tables)
+    if output == "table":
+        _print_faults(imported)
 
 
 @datasets.command()
-@click.argument("datasets", nargs=-1, required=True, metavar="PATH-OR-URI...")
+@click.argument("datasets", nargs=-1, required=True, metavar="PATH-OR-URI...", shell_complete=completing.datasets)
 @click.option("--lenient", is_flag=True, help="Leave out what is wrong, and count it, instead of refusing the set.")
-@click.option("--model", default="", help="Catalog name of a model: count its tokens, and what cutting texts costs.")
+@click.option(
+    "--model",
+    default="",
+    shell_complete=completing.models,
+    help="Catalog name of a model: count its tokens, and what cutting texts costs.",
+)
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def audit(datasets: Sequence[str], lenient: bool, model: str, address: str | None, output: str) -> None:
     """Say what makes the scores of data sets say less than they seem to; each is taken in.
@@ -92,20 +88,20 @@ async def audit(datasets: Sequence[str], lenient: bool, model: str, address: str
 
     Example: evalctl datasets audit builtin:velmar/en builtin:velmar/hu --model all-MiniLM-L6-v2
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         found = {
             dataset: await client.import_dataset(options.located(dataset), lenient=lenient, model=model)
             for dataset in datasets
         }
         costs = await audits.truncation_costs(client, found)
     pools = {name: imported.dataset.document_count for name, imported in found.items()}
-    if output == "json":
-        audited = {name: audits.as_dict(imported) for name, imported in found.items()}
-        lost = {name: cost.as_dict() for name, cost in costs.items()}
-        comparable = len(set(pools.values())) == 1
-        printing.as_json({"audits": audited, "same_pool_size": comparable, "truncation_costs": lost})
-    else:
-        printing.as_table(audits.as_table(found))
+    value = {
+        "audits": {name: audits.as_dict(imported) for name, imported in found.items()},
+        "same_pool_size": len(set(pools.values())) == 1,
+        "truncation_costs": {name: cost.as_dict() for name, cost in costs.items()},
+    }
+    printing.show(output, value, audits.as_table(found))
+    if output == "table":
         _print_notes(found, pools, costs)
 
 

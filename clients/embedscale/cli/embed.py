@@ -1,89 +1,166 @@
-"""`evalctl embed`: vectors of a few texts."""
+"""`evalctl embed`: vectors of a few texts on the screen, or of very many in a file."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Literal
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import click
-import numpy as np
-from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from embedscale.cli import options, printing
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli import completing, options, printing, texts
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.cli.vector_files import ENCODINGS, KINDS, encoded, rows, vector_file
 from embedscale.client import AsyncEmbeddingClient, EmbedResult
-from embedscale.client.results import UNTOLD
+from embedscale.client.results import joined
 
 _SHOWN_NUMBERS = 4
+_SHOWN_CHARACTERS = 40
+_TEXTS_A_LINE = 10_000
+
+Blocks = AsyncIterator[tuple[list[str], EmbedResult]]
 
 
 @click.command()
-@click.argument("texts", nargs=-1)
-@click.option("--model", required=True, help="Catalog name of the model.")
+@click.argument("given", metavar="[TEXTS]...", nargs=-1)
+@click.option("--model", required=True, shell_complete=completing.models, help="Catalog name of the model.")
+@click.option("--in", "files", multiple=True,
+              type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE",
+              help="Embed the lines of this file; - for standard input; repeat for several.")  # fmt: skip
 @click.option("--input-type", type=click.Choice(["query", "document"]), default="document", show_default=True,
               help="What the texts are for; picks the model's prompt.")  # fmt: skip
-@click.option("--dimensions", type=click.IntRange(0), default=0, help="Length of the vectors; 0: the model's own.")
+@click.option("--dimensions", "--dims", type=click.IntRange(0), default=0,
+              help="Length of the vectors; 0: the model's own.")  # fmt: skip
+@click.option("--encoding", type=click.Choice(list(ENCODINGS)), default="float32", show_default=True,
+              help="How numbers are written: int8 as round(127 x), binary as a bit each.")  # fmt: skip
 @click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="error", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
-@click.option("--out", type=click.File("wb"), help="Write the matrix to this .npy file.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write vectors to this file as they come, and print only counts.")  # fmt: skip
+@click.option(
+    "--format", "kind", type=click.Choice(list(KINDS)), help="Format of --out; by default that of its ending."
+)
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def embed(
-    texts: Sequence[str],
+    given: Sequence[str],
+    files: Sequence[Path],
+    out: Path | None,
+    kind: str | None,
+    encoding: str,
+    addresses: Sequence[str],
+    output: str,
+    **how: Any,
+) -> None:
+    """Embed TEXTS, or the lines of files or of standard input.
+
+    Empty lines are left out; row i of the output is line i of the rest. With --out any number of texts is embedded in
+    bounded memory, and the file appears when it is whole.
+
+    Example: evalctl embed --model all-MiniLM-L6-v2 --in corpus.txt --out corpus.parquet
+    """
+    if given and files:
+        raise CommandFailed("give texts or --in, not both", EXIT_USER)
+    source = _arguments(given) if given else texts.lines(files or [texts.STANDARD_INPUT])
+    async with options.embedding_client(addresses) as client:
+        blocks = _blocks(client, source, **how)
+        if out:
+            await _write(blocks, out, kind, encoding, output)
+        else:
+            await _print(blocks, encoding, output)
+
+
+def _arguments(given: Sequence[str]) -> Iterator[str]:
+    for text in given:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise CommandFailed("a text is not UTF-8", EXIT_USER)
+        yield text
+
+
+async def _blocks(
+    client: AsyncEmbeddingClient,
+    source: Iterable[str],
+    *,
     model: str,
     input_type: Literal["query", "document"],
     dimensions: int,
     truncation: Literal["error", "end", "windows"],
-    out: BinaryIO | None,
-    addresses: Sequence[str],
-    output: str,
-) -> None:
-    """Embed TEXTS, or the lines of standard input.
+) -> Blocks:
+    """Yield texts with their vectors, in the order of the texts. Raises CommandFailed if there are none."""
+    waiting: deque[str] = deque()
 
-    Example: evalctl embed --model all-MiniLM-L6-v2 "What is MRR?"
-    """
-    given = list(texts) or [line for line in sys.stdin.read().splitlines() if line]
-    if not given:
-        raise CommandFailed("no texts: give them as arguments or as lines of standard input", EXIT_USER)
-    if any("\ud800" <= character <= "\udfff" for text in given for character in text):
-        raise CommandFailed("a text is not UTF-8", EXIT_USER)
-    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
-        result = await client.embed(
-            given, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation
-        )
-    if out:
-        np.save(out, result.vectors)
-    if output == "json":
-        printing.as_json(_as_dict(given, result))
-    else:
-        _print_table(given, result)
+    def remembered() -> Iterator[str]:
+        for text in source:
+            waiting.append(text)
+            yield text
+
+    empty = True
+    how = {"model": model, "input_type": input_type, "dimensions": dimensions, "truncation": truncation}
+    async for block in client.embed_iter(remembered(), **how):  # type: ignore[arg-type]
+        empty = False
+        yield [waiting.popleft() for _ in range(len(block))], block
+    if empty:
+        raise CommandFailed("no texts: give them as arguments, as lines of --in or of standard input", EXIT_USER)
 
 
-def _as_dict(texts: Sequence[str], result: EmbedResult) -> dict[str, object]:
-    return {
-        "fingerprint": result.fingerprint,
-        "tokens_used": result.tokens_used,
-        "embeddings": [
-            {
-                "text": text,
-                "token_count": count if count != UNTOLD else None,
-                "truncated": truncated,
-                "cache_hit": cached,
-                "embedding": vector.astype(float).tolist(),
-            }
-            for text, vector, count, truncated, cached in _rows(texts, result)
-        ],
-    }
+async def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, output: str) -> None:
+    """Write a file and count what goes into it."""
+    counts = {"texts": 0, "dimensions": 0, "cache_hits": 0, "truncated": 0, "tokens_used": 0}
+    fingerprint = ""
+    with vector_file(out, kind, encoding) as file, _Told() as told:
+        async for batch, block in blocks:
+            file.write(batch, block)
+            fingerprint = block.fingerprint
+            counts["dimensions"] = block.vectors.shape[1]
+            counts["texts"] = told.more(len(batch))
+            for name in ("cache_hits", "truncated", "tokens_used"):
+                counts[name] += getattr(block, name)
+    line = f"{out}: {counts['texts']} texts, {counts['cache_hits']} were cached, {counts['tokens_used']} tokens"
+    printing.say(output, {"file": str(out), **counts, "fingerprint": fingerprint}, line)
 
 
-def _rows(texts: Sequence[str], result: EmbedResult) -> Iterator[tuple[str, NDArray[np.float32], int, bool, bool]]:
-    facts = (result.token_counts.tolist(), result.truncated_rows.tolist(), result.cached_rows.tolist())
-    return zip(texts, result.vectors, *facts, strict=True)
+async def _print(blocks: Blocks, encoding: str, output: str) -> None:
+    given: list[str] = []
+    results = []
+    async for batch, block in blocks:
+        given += batch
+        results.append(block)
+    result = joined(results)
+    listed = rows(given, result, encoding)
+    table = Table("VECTOR", "DIMENSIONS", "TOKENS", "FROM", "TEXT", box=None)
+    for row, vector in zip(listed, encoded(result.vectors, encoding), strict=True):
+        numbers = " ".join(f"{number:+.4g}" for number in vector[:_SHOWN_NUMBERS])
+        counted = "not told" if row["token_count"] is None else f"{row['token_count']}"
+        origin = "cache" if row["cache_hit"] else "model"
+        table.add_row(f"{numbers} ...", str(len(vector)), counted, origin, escape(row["text"][:_SHOWN_CHARACTERS]))
+    value = {"fingerprint": result.fingerprint, "tokens_used": result.tokens_used, "embeddings": listed}
+    printing.show(output, value, table)
 
 
-def _print_table(texts: Sequence[str], result: EmbedResult) -> None:
-    for text, vector, count, _, cached in _rows(texts, result):
-        numbers = " ".join(f"{number:+.4f}" for number in vector[:_SHOWN_NUMBERS])
-        origin = "cached" if cached else "computed"
-        counted = f"{count} tokens" if count != UNTOLD else "tokens not told"
-        click.echo(f"[{numbers} ... {len(vector)} numbers]  {counted}, {origin}  {text[:40]!r}")
+class _Told:
+    """How far it is: a counter on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._status = Console(stderr=True).status("0 texts")
+
+    def more(self, count: int) -> int:
+        """Add to the count, and return it."""
+        before, self._done = self._done, self._done + count
+        self._status.update(f"{self._done} texts")
+        if not sys.stderr.isatty() and before // _TEXTS_A_LINE < self._done // _TEXTS_A_LINE:
+            click.echo(f"{self._done} texts", err=True)
+        return self._done
+
+    def __enter__(self) -> "_Told":
+        if sys.stderr.isatty():
+            self._status.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._status.stop()

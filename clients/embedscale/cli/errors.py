@@ -9,17 +9,9 @@ from typing import Any, ParamSpec
 
 import click
 
+from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_USER
 from embedscale.client import ClientError
 from embedscale.client import errors as client_errors
-
-EXIT_USER = 2
-"""The command, its arguments or its data are wrong."""
-EXIT_SERVER = 3
-"""A server failed, or none answers."""
-EXIT_INTERRUPTED = 130
-"""Ctrl-C."""
-EXIT_TERMINATED = 143
-"""SIGTERM."""
 
 _USER_REASONS = {
     "MODEL_NOT_FOUND",
@@ -54,8 +46,18 @@ def asynchronous(command: Callable[Parameters, Coroutine[Any, Any, None]]) -> Ca
 
     @functools.wraps(command)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        asyncio.run(_until_terminated(command(*arguments, **options)))
+
+    return reported(run)
+
+
+def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Run a command; what it raises becomes a line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
         try:
-            asyncio.run(_until_terminated(command(*arguments, **options)))
+            command(*arguments, **options)
         except KeyboardInterrupt:
             _end("interrupted", EXIT_INTERRUPTED)
         except asyncio.CancelledError:

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from embedscale.cli import results
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 

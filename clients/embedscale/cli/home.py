@@ -11,7 +11,8 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 
 _LOCK_TRIES = 5
 _LOCK_PAUSE_SECONDS = 0.02

@@ -6,23 +6,28 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing, results
+from embedscale.cli import completing, options, printing, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.live import score
 from embedscale.cli.references import SHORT, identifier, state
-from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 _STATES = [name.removeprefix("EVALUATION_STATE_").lower() for name in islice(pb.EvaluationState.keys(), 1, None)]
 
 
 @click.command("list")
-@click.option("--model", default="", help="Only those of this model.")
-@click.option("--dataset", default="", metavar="PATH-OR-URI", help="Only those of this data set.")
+@click.option("--model", default="", shell_complete=completing.models, help="Only those of this model.")
+@click.option(
+    "--dataset",
+    default="",
+    metavar="PATH-OR-URI",
+    shell_complete=completing.datasets,
+    help="Only those of this data set.",
+)
 @click.option("--state", "wanted", type=click.Choice(_STATES), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many at most.")
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def list_evaluations(
     model: str, dataset: str, wanted: str | None, limit: int, address: str | None, output: str
@@ -33,15 +38,12 @@ async def list_evaluations(
     """
     shown: list[pb.Evaluation] = []
     located = options.located(dataset) if dataset else ""
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         async for evaluation in client.list(model=model, dataset=located, state=wanted or ""):
             shown.append(evaluation)
             if len(shown) == limit:
                 break
-    if output == "json":
-        printing.as_json({"evaluations": [results.as_dict(evaluation) for evaluation in shown]})
-    else:
-        printing.as_table(_table(shown))
+    printing.show(output, {"evaluations": [results.as_dict(evaluation) for evaluation in shown]}, _table(shown))
 
 
 def _table(evaluations: list[pb.Evaluation]) -> Table:

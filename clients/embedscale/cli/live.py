@@ -7,7 +7,17 @@ from typing import Protocol, Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from embedscale.cli.evaluations import Wanted
 from embedscale.cli.references import ordinal
@@ -44,35 +54,40 @@ def live_view(wanted: Sequence[Wanted]) -> LiveView:
 
 
 class Bars:
-    """A bar for each evaluation."""
+    """A bar for each evaluation, with texts a second and time left of its stage, and the score so far."""
 
-    def __init__(self, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, wanted: Sequence[Wanted], console: Console | None = None) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[stage]:<8} {task.fields[score]}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
+            TextColumn("{task.fields[stage]:<8}", markup=False),
+            _RateColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[score]}", markup=False),
+            console=console or Console(stderr=True),
         )
         self._tasks: list[TaskID] = [
             self._progress.add_task(f"{w.model}  {w.dataset}", total=None, start=False, stage="waiting", score="")
             for w in wanted
         ]
+        self._stages: dict[int, int] = {}
 
     def show(self, place: int, event: pb.EvaluationEvent) -> None:
         """See `LiveView`."""
-        task = self._tasks[place]
         if event.state == pb.EVALUATION_STATE_QUEUED:
             return
-        self._progress.start_task(task)
-        ended = event.state != pb.EVALUATION_STATE_RUNNING
-        stage = _stage(event)
-        self._progress.update(
-            task, completed=event.done, total=event.total or None, stage=stage, score=score(event.running)
-        )
-        if ended:
+        task = self._tasks[place]
+        if event.state != pb.EVALUATION_STATE_RUNNING:
+            self._progress.update(task, stage=_stage(event), score=score(event.running))
             self._progress.stop_task(task)
+            return
+        if self._stages.get(place) != event.stage:  # documents and queries have rates of their own
+            self._stages[place] = event.stage
+            self._progress.reset(task, total=event.total or None)
+        self._progress.update(
+            task, completed=event.done, total=event.total or None, stage=_stage(event), score=score(event.running)
+        )
 
     def wait(self, place: int, position: int) -> None:
         """See `LiveView`."""
@@ -86,6 +101,15 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+class _RateColumn(ProgressColumn):
+    """Texts a second."""
+
+    def render(self, task: Task) -> Text:
+        """Write the rate, once there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed else "", style="progress.data.speed")
 
 
 class Lines:

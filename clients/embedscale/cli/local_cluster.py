@@ -12,7 +12,8 @@ from types import TracebackType
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.home import ClusterState, Home
 from embedscale.cli.processes import Child
 
@@ -211,10 +212,14 @@ async def _is_serving(health: health_pb2_grpc.HealthStub) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def missing_packages() -> list[str]:
+    """Name what a local cluster needs and is not installed."""
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+
+
 def _refuse_missing_packages() -> None:
     """Raise CommandFailed unless all that a local cluster needs is installed."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         raise CommandFailed(f"a local cluster needs {', '.join(missing)}: pip install 'embedscale[local]'", EXIT_USER)
 
 

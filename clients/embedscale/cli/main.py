@@ -1,42 +1,48 @@
-"""`evalctl`: one file a command."""
+"""`evalctl`: one file a command, imported when it runs."""
 
 import click
 
-from embedscale.cli.cache import cache
-from embedscale.cli.datasets import datasets
-from embedscale.cli.demo import demo
-from embedscale.cli.embed import embed
-from embedscale.cli.export import export
-from embedscale.cli.list import list_evaluations
-from embedscale.cli.models import models
-from embedscale.cli.run import run
-from embedscale.cli.show import show
-from embedscale.cli.stop import cancel, delete
-from embedscale.cli.up import down, up
-from embedscale.cli.version import version
-from embedscale.cli.watch import watch
+from embedscale.cli.exit_codes import EXIT_CODES
+from embedscale.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "up": ("up:up", "Start embedder, proxy, evaluator and Redis on this machine."),
+    "down": ("up:down", "Stop the cluster of this machine."),
+    "demo": (
+        "demo:demo",
+        "Start a cluster, evaluate three models in five languages, print the table, draw the chart, stop the cluster.",
+    ),
+    "context": ("context:context", "Choose the cluster that commands talk to."),
+    "doctor": ("doctor:doctor", "Check everything between here and the cluster's models, and say what to do."),
+    "models": ("models:models", "List the models that the cluster serves, or show one of them."),
+    "embed": ("embed:embed", "Embed TEXTS, or the lines of files or of standard input."),
+    "cache": ("cache:cache", "Look into the cache of embeddings, fill it and empty it."),
+    "datasets": ("datasets:datasets", "List data sets, take them in and audit them."),
+    "run": ("run:run", "Evaluate every MODEL on every data set, live, and print a table."),
+    "compare": ("compare:compare", "Compare the evaluations ID: which model is better, and on which queries."),
+    "list": ("list:list_evaluations", "List evaluations, the newest first."),
+    "show": ("show:show", "Show the evaluation ID, which may be shortened."),
+    "watch": ("watch:watch", "Follow the evaluation ID to its end; Ctrl-C ends only the watching."),
+    "cancel": ("stop:cancel", "Stop the evaluations ID, wherever they run; those that have ended stay as they are."),
+    "delete": ("stop:delete", "Forget the evaluations ID with their events and results; those that run are stopped."),
+    "export": ("export:export", "Write the succeeded evaluation ID to files named by its id."),
+    "completion": ("completion:completion", "Print the completion script of SHELL."),
+    "version": ("version:version", "Print the versions of evalctl and what it stands on."),
+}
+
+_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def main() -> None:
-    """Serve embedding models and measure which one is best on your documents and languages."""
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    epilog=_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("--context", "context_name", envvar="EVALCTL_CONTEXT", metavar="NAME",
+              help="Cluster to talk to, by the name that `evalctl context set` gave it.")  # fmt: skip
+def main(context_name: str | None) -> None:
+    """Serve embedding models and measure which one is best on your documents and languages.
 
-
-for command in (
-    up,
-    down,
-    models,
-    embed,
-    cache,
-    datasets,
-    run,
-    list_evaluations,
-    show,
-    watch,
-    cancel,
-    delete,
-    export,
-    demo,
-    version,
-):
-    main.add_command(command)
+    Example: evalctl --context production list
+    """

@@ -7,9 +7,8 @@ from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing
+from embedscale.cli import completing, options, printing
 from embedscale.cli.errors import asynchronous
-from embedscale.client import AsyncEmbeddingClient
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 
@@ -19,7 +18,7 @@ _MEGABYTE = 1e6
 
 @click.group(invoke_without_command=True)
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @click.pass_context
 def models(context: click.Context, addresses: Sequence[str], output: str) -> None:
     """List the models that the cluster serves, or show one of them.
@@ -32,40 +31,31 @@ def models(context: click.Context, addresses: Sequence[str], output: str) -> Non
 
 @models.command("list")
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def list_models(addresses: Sequence[str], output: str) -> None:
     """List the models that the cluster serves.
 
     Example: evalctl models list
     """
-    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+    async with options.embedding_client(addresses) as client:
         listed = await client.models()
-    if output == "json":
-        printing.as_json({"models": [_as_dict(model) for model in listed]})
-    else:
-        printing.as_table(_table(listed))
+    printing.show(output, {"models": [_as_dict(model) for model in listed]}, _table(listed))
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.models)
 @options.embedding_addresses()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def show(name: str, addresses: Sequence[str], output: str) -> None:
     """Show all that is known of the model NAME.
 
     Example: evalctl models show all-MiniLM-L6-v2
     """
-    async with AsyncEmbeddingClient(options.embedding_or_local(addresses)) as client:
+    async with options.embedding_client(addresses) as client:
         model = await client.model(name)
-    if output == "json":
-        printing.as_json(_as_dict(model))
-        return
-    table = Table(box=None, show_header=False)
-    for fact, value in _facts(model).items():
-        table.add_row(fact, escape(value))
-    printing.as_table(table)
+    printing.show(output, _as_dict(model), printing.facts(_facts(model)))
 
 
 def _table(listed: Sequence[pb.Model]) -> Table:

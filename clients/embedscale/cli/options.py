@@ -3,14 +3,21 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
-from embedscale.cli.home import ClusterState, Home
+from embedscale.cli.contexts import LOCAL, Context, Contexts
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.cli.home import Home
+from embedscale.cli.printing import FORMATS
+from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient, AsyncEvaluationClient
+from embedscale.client.options import ClientOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Client = TypeVar("Client")
+Address = TypeVar("Address", str, Sequence[str], list[str])
 
 
 def embedding_addresses() -> Decorator:
@@ -21,7 +28,7 @@ def embedding_addresses() -> Decorator:
         multiple=True,
         metavar="HOST:PORT",
         envvar="EVALCTL_EMBEDDING_ADDRESS",
-        help="EmbeddingService to ask; by default those of the cluster of this machine.",
+        help="EmbeddingService to ask; by default those of the context.",
     )
 
 
@@ -32,33 +39,82 @@ def evaluation_address() -> Decorator:
         "address",
         metavar="HOST:PORT",
         envvar="EVALCTL_EVALUATION_ADDRESS",
-        help="EvaluationService to ask; by default that of the cluster of this machine.",
+        help="EvaluationService to ask; by default that of the context.",
     )
 
 
-def output(*kinds: str) -> Decorator:
-    """-o, one of `kinds`, the first by default."""
-    return click.option("-o", "--output", type=click.Choice(kinds), default=kinds[0], show_default=True, help="Format.")
+def output() -> Decorator:
+    """-o, one of `printing.FORMATS`."""
+    return click.option("-o", "--output", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True,
+                        help="Format; json and yaml have everything, the others what a person reads.")  # fmt: skip
 
 
-def embedding_or_local(addresses: Sequence[str]) -> Sequence[str]:
-    """Return the addresses given, or those of the cluster of this machine. Raises CommandFailed if there is neither."""
-    return addresses or _local().embedding_addresses
+def embedding_client(addresses: Sequence[str]) -> AsyncEmbeddingClient:
+    """Client of the addresses given, or of the context's. Raises CommandFailed where there is no cluster."""
+    return _made(AsyncEmbeddingClient, *embedding(addresses))
 
 
-def evaluation_or_local(address: str | None) -> str:
-    """Return the address given, or that of the cluster of this machine. Raises CommandFailed if there is neither."""
-    return address or _local().evaluation_address
+def cache_client(addresses: Sequence[str]) -> AsyncCacheClient:
+    """Client of the caches of the addresses given, or of the context's. Raises CommandFailed."""
+    return _made(AsyncCacheClient, *embedding(addresses))
 
 
-def _local() -> ClusterState:
-    home = Home()
-    state = home.cluster()
-    if state is None:
+def evaluation_client(address: str | None) -> AsyncEvaluationClient:
+    """Client of the address given, or of the context's. Raises CommandFailed where there is no cluster."""
+    return _made(AsyncEvaluationClient, *evaluation(address))
+
+
+def embedding(addresses: Sequence[str]) -> tuple[Sequence[str], ClientOptions]:
+    """Where embedding servers are and how to reach them."""
+    chosen = context(bool(addresses))
+    return addresses or _known(chosen.embedding_addresses, "embedding"), chosen.client_options()
+
+
+def evaluation(address: str | None) -> tuple[str, ClientOptions]:
+    """Where the evaluator is and how to reach it."""
+    chosen = context(bool(address))
+    return address or _known(chosen.evaluation_address, "evaluation"), chosen.client_options()
+
+
+def context(addressed: bool) -> Context:
+    """Return the context that holds: --context, $EVALCTL_CONTEXT, the current one, the cluster of this machine.
+
+    Who gives an address and names no context gets none: the token of the current one is not for just any server.
+    """
+    named = chosen_name()
+    if addressed and not named:
+        return Context()
+    contexts = Contexts()
+    name = named or contexts.current
+    return _local(addressed) if name == LOCAL else contexts.get(name)
+
+
+def chosen_name() -> str | None:
+    """Name after --context or in $EVALCTL_CONTEXT."""
+    given: str | None = click.get_current_context().find_root().params.get("context_name")
+    return given
+
+
+def _known(address: Address, kind: str) -> Address:
+    if not address:
+        raise CommandFailed(f"the context has no {kind} address; `evalctl context set` gives it one", EXIT_USER)
+    return address
+
+
+def _local(addressed: bool) -> Context:
+    state = Home().cluster()
+    if state is None and not addressed:
         raise CommandFailed("no cluster is up: `evalctl up --detach` starts one, or give an address", EXIT_USER)
-    return state
+    return Context(state.embedding_addresses, state.evaluation_address) if state else Context()
 
 
-def located(dataset: str) -> str:
+def _made(kind: Callable[[Address, ClientOptions], Client], address: Address, options: ClientOptions) -> Client:
+    try:
+        return kind(address, options)
+    except ValueError as error:
+        raise CommandFailed(str(error), EXIT_USER) from None
+
+
+def located(dataset: str, folder: Path = Path()) -> str:
     """Make a path absolute, since the evaluator has another working directory; leave URIs as they are."""
-    return dataset if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", dataset) else str(Path(dataset).absolute())
+    return dataset if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", dataset) else str((folder / dataset).absolute())

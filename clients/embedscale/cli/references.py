@@ -1,6 +1,7 @@
 """Names of evaluations as people type them: whole, or so much of the id that it can be no other."""
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 

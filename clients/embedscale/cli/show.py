@@ -6,37 +6,31 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import options, printing, references, results
+from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import asynchronous
-from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 @click.command()
-@click.argument("reference", metavar="ID")
+@click.argument("reference", metavar="ID", shell_complete=completing.evaluations)
 @click.option("--queries", is_flag=True, help="Also what was retrieved for each query.")
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def show(reference: str, queries: bool, address: str | None, output: str) -> None:
     """Show the evaluation ID, which may be shortened.
 
     Example: evalctl show 3f2a --queries
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         evaluation = await references.found(client, reference)
         rows = [row async for row in client.query_results(evaluation.name)] if queries else []
-    if output == "json":
-        retrieved = {"query_results": [results.query_as_dict(row) for row in rows]} if queries else {}
-        printing.as_json({**results.as_dict(evaluation), **retrieved})
-        return
-    printing.as_table(_facts(evaluation))
-    if queries:
-        printing.as_table(_queries(rows))
+    retrieved = {"query_results": [results.query_as_dict(row) for row in rows]} if queries else {}
+    tables = [_facts(evaluation), _queries(rows)] if queries else [_facts(evaluation)]
+    printing.show(output, {**results.as_dict(evaluation), **retrieved}, *tables)
 
 
 def _facts(evaluation: pb.Evaluation) -> Table:
-    table = Table(box=None, show_header=False)
     scores = results.scores(evaluation)
     facts = {
         "name": evaluation.name,
@@ -50,10 +44,7 @@ def _facts(evaluation: pb.Evaluation) -> Table:
         "dataset digest": evaluation.result.dataset_digest,
         **scores,
     }
-    for name, fact in facts.items():
-        if fact:
-            table.add_row(name, escape(fact))
-    return table
+    return printing.facts({name: fact for name, fact in facts.items() if fact})
 
 
 def _queries(rows: Sequence[pb.QueryResult]) -> Table:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import click
 
-from embedscale.cli import options, references
+from embedscale.cli import completing, options, references
 from embedscale.cli.errors import asynchronous
-from embedscale.client import AsyncEvaluationClient
 
 
 @click.command()
-@click.argument("given", metavar="ID...", nargs=-1, required=True)
+@click.argument("given", metavar="ID...", nargs=-1, required=True, shell_complete=completing.evaluations)
 @options.evaluation_address()
 @asynchronous
 async def cancel(given: Sequence[str], address: str | None) -> None:
@@ -18,14 +17,14 @@ async def cancel(given: Sequence[str], address: str | None) -> None:
 
     Example: evalctl cancel 3f2a
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         for reference in given:
             evaluation = await client.cancel((await references.found(client, reference)).name)
             click.echo(f"{evaluation.name} {references.state(evaluation)}")
 
 
 @click.command()
-@click.argument("given", metavar="ID...", nargs=-1, required=True)
+@click.argument("given", metavar="ID...", nargs=-1, required=True, shell_complete=completing.evaluations)
 @options.evaluation_address()
 @asynchronous
 async def delete(given: Sequence[str], address: str | None) -> None:
@@ -33,7 +32,7 @@ async def delete(given: Sequence[str], address: str | None) -> None:
 
     Example: evalctl delete 3f2a
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         for reference in given:
             evaluation = await references.found(client, reference)
             await client.delete(evaluation.name)

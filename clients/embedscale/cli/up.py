@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import click
 
-from embedscale.cli.errors import EXIT_USER, CommandFailed, asynchronous
+from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.home import ClusterState, Home
 from embedscale.cli.local_cluster import (
     DEFAULT_MODELS,

@@ -9,7 +9,7 @@ from embedscale.cli import options, printing
 
 
 @click.command()
-@options.output("table", "json")
+@options.output()
 def version(output: str) -> None:
     """Print the versions of evalctl and what it stands on.
 
@@ -17,7 +17,4 @@ def version(output: str) -> None:
     """
     versions = {name: version_of(name) for name in ("embedscale", "grpcio", "protobuf")}
     versions["python"] = platform.python_version()
-    if output == "json":
-        printing.as_json(versions)
-    else:
-        click.echo("  ".join(f"{name} {number}" for name, number in versions.items()))
+    printing.say(output, versions, "  ".join(f"{name} {number}" for name, number in versions.items()))

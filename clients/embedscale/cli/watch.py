@@ -2,28 +2,24 @@
 
 import click
 
-from embedscale.cli import options, printing, references, results
+from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, follow
 from embedscale.cli.live import live_view
-from embedscale.client import AsyncEvaluationClient
 
 
 @click.command()
-@click.argument("reference", metavar="ID")
+@click.argument("reference", metavar="ID", shell_complete=completing.evaluations)
 @options.evaluation_address()
-@options.output("table", "json")
+@options.output()
 @asynchronous
 async def watch(reference: str, address: str | None, output: str) -> None:
     """Follow the evaluation ID to its end; Ctrl-C ends only the watching.
 
     Example: evalctl watch 3f2a
     """
-    async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
+    async with options.evaluation_client(address) as client:
         found = await references.found(client, reference)
         with live_view([Wanted(found.spec.model, found.spec.dataset)]) as view:
             evaluation = await follow(client, 0, found.name, view.show, view.wait)
-    if output == "json":
-        printing.as_json(results.as_dict(evaluation))
-    else:
-        printing.as_table(results.as_table([evaluation]))
+    printing.show(output, results.as_dict(evaluation), results.as_table([evaluation]))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
 
 CALL_SECONDS = 30.0
+COMPARE_SECONDS = 120.0
 DATASET_SECONDS = 3600.0
 RECONNECTS = 10
 RECONNECT_SECONDS = 0.5
@@ -118,6 +119,18 @@ class AsyncEvaluationClient(AsyncClosing):
                 yield result
             if not (token := page.next_page_token):
                 return
+
+    async def compare(
+        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5, changed_queries: int = 10
+    ) -> pb.CompareEvaluationsResponse:
+        """Compare evaluations of one data set pair by pair, with the queries that changed most.
+
+        Raises NotFound, FailedPrecondition unless all have succeeded, and InvalidArgument if they have no such metric.
+        """
+        request = pb.CompareEvaluationsRequest(
+            names=names, metric=metric, cutoff=cutoff, changed_queries=changed_queries
+        )
+        return await self._channel.call(self._stub.CompareEvaluations(request, timeout=COMPARE_SECONDS))
 
     async def datasets(self) -> Sequence[pb.Dataset]:
         """List the data sets that the evaluator knows by name."""

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from embedscale.core.errors import EmbedscaleError, InvalidField
+from embedscale.servicekit.server_facts import server_facts
 from embedscale.servicekit.status import internal_status, logged_incident, to_status
 from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
 
@@ -82,7 +83,9 @@ def _wrap_unary(
     async def call(request: Any, context: Context) -> Any:
         with _Observed(method) as observed:
             try:
-                return await behaviour(read(request), context)
+                response = await behaviour(read(request), context)
+                context.set_trailing_metadata(server_facts())
+                return response
             except Exception as error:
                 await observed.fail(error, context)
 

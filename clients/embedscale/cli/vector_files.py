@@ -1,0 +1,152 @@
+"""Files of vectors, written block by block: a row a text, in the order of the texts."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.client import EmbedResult
+from embedscale.client.results import UNTOLD
+
+ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+    "float32": lambda vectors: vectors.astype("<f4", copy=False),
+    "float16": lambda vectors: vectors.astype("<f2"),
+    "int8": lambda vectors: np.clip(np.rint(vectors * 127), -127, 127).astype(np.int8),
+    "binary": lambda vectors: np.packbits(vectors > 0, axis=1),
+}
+ENCODED_AS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
+
+
+class VectorFile:
+    """Takes blocks while it is open: writes beside the place, and moves the whole file there at the end."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._path = path
+        self._encoding = encoding
+        self._draft = path.with_name(f".{path.name}.part")
+
+    def __enter__(self) -> Self:
+        self._opened: BinaryIO = self._draft.open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        self._opened.close()
+        if kind is None:
+            self._draft.replace(self._path)
+        else:
+            self._draft.unlink()
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Write what comes last."""
+
+
+class NpyFile(VectorFile):
+    """A matrix of a row a text, as numpy reads it; the header is written anew when the number of rows is known."""
+
+    _rows = 0
+    _columns = 0
+    _descr = "<f4"
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+        matrix = encoded(result.vectors, self._encoding)
+        if not self._rows:
+            self._columns, self._descr = matrix.shape[1], matrix.dtype.str
+            self._header()
+        self._opened.write(matrix.tobytes())
+        self._rows += len(texts)
+
+    def finish(self) -> None:
+        """Tell the number of rows. numpy leaves room for it in the first header."""
+        self._opened.seek(0)
+        self._header()
+
+    def _header(self) -> None:
+        described = {"descr": self._descr, "fortran_order": False, "shape": (self._rows, self._columns)}
+        np.lib.format.write_array_header_1_0(self._opened, described)
+
+
+class JsonLinesFile(VectorFile):
+    """An object a line: text, token_count, truncated, cache_hit, embedding."""
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+        for row in rows(texts, result, self._encoding):
+            self._opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+class ParquetFile(VectorFile):
+    """The same as columns; `embedding` is a list."""
+
+    def __enter__(self) -> Self:
+        try:
+            import pyarrow as pa
+            from pyarrow.parquet import ParquetWriter
+        except ModuleNotFoundError:
+            raise CommandFailed("Parquet needs pyarrow: pip install 'embedscale[parquet]'", EXIT_USER) from None
+        super().__enter__()
+        columns = {
+            "text": pa.string(),
+            "token_count": pa.int64(),
+            "truncated": pa.bool_(),
+            "cache_hit": pa.bool_(),
+            "embedding": pa.list_(pa.from_numpy_dtype(ENCODED_AS[self._encoding])),
+        }
+        self._table = pa.Table
+        self._writer = ParquetWriter(self._opened, pa.schema(columns))
+        return self
+
+    def write(self, texts: Sequence[str], result: EmbedResult) -> None:
+        """Append a block."""
+        self._writer.write_table(self._table.from_pylist(rows(texts, result, self._encoding), self._writer.schema))
+
+    def finish(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+def encoded(vectors: NDArray[np.float32], encoding: str) -> NDArray[Any]:
+    """Write (n, d) numbers as the wire's Encoding of that name; binary gives (n, ceil(d / 8)) bytes."""
+    return ENCODINGS[encoding](vectors)
+
+
+def rows(texts: Sequence[str], result: EmbedResult, encoding: str) -> list[dict[str, Any]]:
+    """What is known of each text, floats with all their digits."""
+    vectors = encoded(result.vectors, encoding).tolist()
+    counts = (None if count == UNTOLD else int(count) for count in result.token_counts)
+    known = zip(texts, counts, result.truncated_rows, result.cached_rows, vectors, strict=True)
+    return [
+        {
+            "text": text,
+            "token_count": count,
+            "truncated": bool(truncated),
+            "cache_hit": bool(cached),
+            "embedding": vector,
+        }
+        for text, count, truncated, cached, vector in known
+    ]
+
+
+KINDS: Mapping[str, type[VectorFile]] = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
+
+
+def vector_file(path: Path, kind: str | None, encoding: str) -> VectorFile:
+    """File of a kind, by default that of its ending. Raises CommandFailed where neither tells."""
+    known = kind or path.suffix.removeprefix(".")
+    if known not in KINDS:
+        raise CommandFailed(f"{path}: end it with .{', .'.join(KINDS)}, or give --format", EXIT_USER)
+    return KINDS[known](path, encoding)

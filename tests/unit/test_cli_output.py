@@ -1,0 +1,69 @@
+"""The same in every format, and in no colours where none are wanted."""
+
+import csv
+import io
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from rich.table import Table
+
+from embedscale.cli import printing
+from embedscale.cli.main import main
+
+VALUE = {"rows": [{"name": "a|b [red]", "score": 0.1 + 0.2}]}
+
+
+def made() -> Table:
+    table = Table("NAME", "SCORE", box=None)
+    table.add_row("a|b \\[red]", "0.30")
+    return table
+
+
+def printed(kind: str, capsys: pytest.CaptureFixture[str]) -> str:
+    printing.show(kind, VALUE, made(), printing.facts({"fact": "one, two"}))
+    return capsys.readouterr().out
+
+
+def test_json_and_yaml_have_all_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(printed("json", capsys)) == VALUE
+    assert yaml.safe_load(printed("yaml", capsys)) == VALUE
+
+
+def test_csv_is_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(csv.reader(io.StringIO(printed("csv", capsys))))
+    assert rows[:2] == [["NAME", "SCORE"], ["a|b [red]", "0.30"]]
+    assert rows[3:] == [["fact", "value"], ["fact", "one, two"]]
+
+
+def test_markdown_escapes_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed("markdown", capsys).splitlines()
+    assert lines[:3] == ["| NAME | SCORE |", "| --- | --- |", "| a\\|b [red] | 0.30 |"]
+
+
+def test_a_table_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a|b [red]" in printed("table", capsys)
+
+
+def test_a_sentence_is_for_people_only() -> None:
+    runner = CliRunner()
+    assert runner.invoke(main, ["version"]).output.startswith("embedscale ")
+    facts = json.loads(runner.invoke(main, ["version", "-o", "json"]).output)
+    assert yaml.safe_load(runner.invoke(main, ["version", "-o", "yaml"]).output) == facts
+    written = runner.invoke(main, ["version", "-o", "csv"]).output
+    assert dict(csv.reader(io.StringIO(written))) == {"fact": "value", **facts}
+
+
+def test_no_color_is_obeyed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    def shown() -> str:
+        console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor")
+        console.print("[red]fail[/]")
+        return console.file.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31m" in shown()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in shown()
