@@ -302,7 +302,9 @@ async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channe
 
 async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    settings = EvaluatorSettings(embedding_addresses=[address], drain_seconds=0, data_folder=tmp_path)
+    settings = EvaluatorSettings(
+        embedding_addresses=[address], embedder_patience_seconds=1, drain_seconds=0, data_folder=tmp_path
+    )
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
         evaluation = await asyncio.wait_for(finished(evaluations, MINILM, "builtin:velmar/en"), 30)
