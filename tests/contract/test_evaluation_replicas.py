@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from embedscale.client import AsyncEmbeddingClient, AsyncEvaluationClient, NotFound, ResourceExhausted, Unavailable
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
+from embedscale.core.evaluation import EvaluationSpec
 from embedscale.evaluator import bootstrap
+from embedscale.evaluator.redis_evaluations import PREFIX, RedisEvaluations
 from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.evaluator.store import QueueLimits
 from embedscale.servicekit.lifecycle import Server
+from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tests import redis_servers
@@ -35,7 +40,12 @@ class Replicas:
     redis_url: str
 
     async def start(self, **settings: object) -> tuple[AsyncEvaluationClient, Server]:
-        chosen = {"redis_url": self.redis_url, "lease_seconds": 5.0, "running_evaluations": 1} | settings
+        chosen = {
+            "redis_url": self.redis_url,
+            "lease_seconds": 5.0,
+            "running_evaluations": 1,
+            "data_folder": self.folder / "state",
+        } | settings
         read = EvaluatorSettings(
             embedding_addresses=[self.embedder], dataset_roots=[self.folder], drain_seconds=0, **chosen
         )
@@ -181,6 +191,19 @@ async def test_while_redis_is_away_calls_say_so_and_work_goes_on_after(replicas:
         assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 1)
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         await replicas.stack.aclose()
+
+
+async def test_an_evaluation_that_cannot_be_read_does_not_stop_the_others(replicas: Replicas) -> None:
+    store = RedisEvaluations(parse_redis_url(replicas.redis_url), QueueLimits(), 5.0)
+    await store.start()
+    broken = await store.create(EvaluationSpec("hash", "a later version's"), "me", "")
+    async with Redis.from_url(replicas.redis_url) as client:
+        await client.hset(f"{PREFIX}evaluation:{broken.id}", "spec", "{}")
+    await store.close()
+    client, _ = await replicas.start()
+    created = await client.create("hash", replicas.dataset("sound"))
+    async with asyncio.timeout(30):
+        assert (await ended(client, created.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
 async def test_callers_share_and_say_who_they_are(replicas: Replicas) -> None:

@@ -106,9 +106,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
-        known = await asyncio.to_thread(self._datasets.known)
-        datasets = await asyncio.gather(*map(self._datasets.load, known))
-        cards = await asyncio.to_thread(lambda: [dataset.card for dataset in datasets])
+        cards = await asyncio.to_thread(self._datasets.cards)
         return pb.ListDatasetsResponse(datasets=map(to_dataset, cards))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
