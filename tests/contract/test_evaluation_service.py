@@ -102,6 +102,7 @@ async def test_an_unknown_model_fails_the_evaluation_with_its_name(evaluations: 
         ("spec.dataset", {"dataset": ""}),
         ("spec.cutoffs", {"cutoffs": [0]}),
         ("spec.cutoffs", {"cutoffs": [1001]}),
+        ("spec.cutoffs", {"cutoffs": list(range(1, 52))}),
         ("request_id", {"request_id": "x" * 129}),
     ],
 )

@@ -69,8 +69,11 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """List evaluations."""
         before, count = to_listing(request)
         found, following = await self._jobs.page(before, count, to_filter(request))
+        shown = fitting(map(to_evaluation, found), MAX_PAGE_BYTES)
+        if len(shown) < len(found):
+            following = found[len(shown) - 1].ordinal
         return pb.ListEvaluationsResponse(
-            evaluations=map(to_evaluation, found), next_page_token="" if following is None else str(following)
+            evaluations=shown, next_page_token="" if following is None else str(following)
         )
 
     async def CancelEvaluation(
