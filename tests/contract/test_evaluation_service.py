@@ -313,6 +313,12 @@ async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: Asyn
     assert settings.embedding_addresses[0] in evaluation.error.message
 
 
+async def test_a_watcher_of_what_is_after_all_events_hears_nothing(evaluations: AsyncEvaluationClient) -> None:
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en")
+    async with asyncio.timeout(10):
+        assert [event async for event in evaluations.watch(evaluation.name, after_sequence=2**64 - 1)] == []
+
+
 async def test_a_watcher_of_nothing_is_told(evaluations: AsyncEvaluationClient) -> None:
     with pytest.raises(NotFound):
         [_ async for _ in evaluations.watch("evaluations/none")]

@@ -8,10 +8,11 @@ import http.server
 import importlib.util
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -21,6 +22,7 @@ from embedscale.core.errors import DatasetForbidden, DatasetInvalid, DatasetNotF
 from embedscale.evaluator import builtin
 from embedscale.evaluator.datasets import building
 from embedscale.evaluator.datasets.cloud import Buckets
+from embedscale.evaluator.datasets.intake import Intake
 from embedscale.evaluator.datasets.location import locate
 from embedscale.evaluator.sources import DatasetSources
 from tests.dataset_files import content, lines, qrels, read, sources, take_in
@@ -405,3 +407,29 @@ def test_what_is_not_allowed_or_not_known_is_refused(tmp_path: Path, uri: str) -
     with pytest.raises(EmbedscaleError) as caught:
         read(tmp_path, uri)
     assert isinstance(caught.value, DatasetForbidden | DatasetNotFound)
+
+
+def test_an_import_stops_while_it_sorts(tmp_path: Path) -> None:
+    stop, filled = threading.Event(), threading.Event()
+
+    def fill(intake: Intake) -> None:
+        for number in range(150_000):
+            key = f"{number * 7919 % 150_001:06d}"
+            intake.document(key, f"text {key}", "")
+            intake.query(key, f"query {key}", "")
+            intake.judgement(key, key, 1, "")
+        filled.set()
+
+    def imported() -> float:
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            building.build(tmp_path / "set", "uri", fill, lenient=False, stop=stop)
+        return time.monotonic()
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(imported)
+        filled.wait()
+        time.sleep(0.1)
+        stop.set()
+        stopped = time.monotonic()
+        assert ended.result() - stopped < 0.5
+    assert not (tmp_path / "set.staged").exists()

@@ -9,7 +9,7 @@ from embedscale.evaluator.comparison import check_comparable
 from embedscale.evaluator.store import EvaluationStore, heard, insisted
 
 NEWEST = 2**53
-"""Above every ordinal."""
+"""Above every ordinal and every sequence number; a store may have no room for a larger one."""
 _EVENTS = 500
 _LISTED = 200
 _SCANS = 20
@@ -72,6 +72,7 @@ class EvaluationJobs:
         A store that goes away is waited for, once it has answered. Raises Draining when this server shuts down.
         """
         await self._store.get(evaluation_id)
+        after = min(after, NEWEST)
         ended = False
         while True:
             news = self._store.news.of(evaluation_id)
