@@ -71,7 +71,7 @@ class Datasets:
         """See `DatasetSource`."""
         return SyntheticDataset(self.size)
 
-    def known(self) -> Sequence[str]:
+    def cards(self) -> Sequence[DatasetCard]:
         """See `DatasetSource`."""
         return ()
 
@@ -85,17 +85,13 @@ class TableEmbedder:
         self._table: Matrix = table / np.linalg.norm(table, axis=1, keepdims=True)
         self._next = 0
 
-    async def price(self, model: str) -> float:
-        """See `TextEmbedder`."""
-        return 0.0
-
     async def embed(self, _: EvaluationSpec, texts: Sequence[str], __: InputType) -> EmbeddedTexts:
         """See `TextEmbedder`."""
         numbers = np.arange(self._next, self._next + len(texts))
         self._next += len(texts)
         vectors = self._table[numbers % len(self._table)]
         vectors[:, 0] = 0.01 + (numbers * 0.6180339887498949) % 1
-        return EmbeddedTexts(vectors, "table", 0, 0, 0)
+        return EmbeddedTexts(vectors, "table", 0, 0.0, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
+from redis.asyncio import Redis
 
 from embedscale.client import AsyncEmbeddingClient, AsyncEvaluationClient, NotFound, ResourceExhausted, Unavailable
+from embedscale.core.evaluation import EvaluationSpec, Metric, QueryResult, Result, Usage
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator import bootstrap
+from embedscale.evaluator.redis_evaluations import PREFIX, RedisEvaluations
 from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.evaluator.store import QueueLimits
 from embedscale.servicekit.lifecycle import Server
+from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tests import redis_servers
@@ -35,7 +41,12 @@ class Replicas:
     redis_url: str
 
     async def start(self, **settings: object) -> tuple[AsyncEvaluationClient, Server]:
-        chosen = {"redis_url": self.redis_url, "lease_seconds": 5.0, "running_evaluations": 1} | settings
+        chosen = {
+            "redis_url": self.redis_url,
+            "lease_seconds": 5.0,
+            "running_evaluations": 1,
+            "data_folder": self.folder / "state",
+        } | settings
         read = EvaluatorSettings(
             embedding_addresses=[self.embedder], dataset_roots=[self.folder], drain_seconds=0, **chosen
         )
@@ -181,6 +192,54 @@ async def test_while_redis_is_away_calls_say_so_and_work_goes_on_after(replicas:
         assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 1)
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         await replicas.stack.aclose()
+
+
+async def succeeded(url: str, result: Result, rows: list[QueryResult], count: int) -> list[str]:
+    """Names of evaluations that ended so."""
+    store = RedisEvaluations(parse_redis_url(url), QueueLimits(), 5.0)
+    await store.start()
+    names = []
+    for _ in range(count):
+        names.append(f"evaluations/{(await store.create(EvaluationSpec(HASH, 'a set'), 'me', '')).id}")
+        await store.succeed(await store.claim(), result, rows)
+    await store.close()
+    return names
+
+
+async def test_a_list_of_large_results_comes_in_pages_that_can_be_sent(replicas: Replicas) -> None:
+    metrics = [Metric("mrr", cutoff, 0.1, 0.2, 0.3) for cutoff in range(1, 8000)]
+    result = Result(metrics, 1, 1, Usage(), "print", 1, "digest", 1.0)
+    names = await succeeded(replicas.redis_url, result, [QueryResult("q", 0, [], {})], 10)
+    client, _ = await replicas.start(max_message_bytes=2**21)
+    assert [one.name async for one in client.list()] == names[::-1]
+
+
+async def test_results_that_redis_dropped_are_said_to_be_lost(replicas: Replicas) -> None:
+    rows = [QueryResult(f"q{n}", 0, [("d", 0.5)], {"d": 1}) for n in range(300)]
+    result = Result([], len(rows), 1, Usage(), "print", 1, "digest", 1.0)
+    names = await succeeded(replicas.redis_url, result, rows, 2)
+    client, _ = await replicas.start()
+    assert len([row async for row in client.query_results(names[0])]) == 300
+    async with Redis.from_url(replicas.redis_url) as redis:
+        await redis.delete(*[key async for key in redis.scan_iter("embedscale-results:*")])
+    with pytest.raises(NotFound, match="lost its results"):
+        async with asyncio.timeout(10):
+            [row async for row in client.query_results(names[0])]
+    with pytest.raises(grpc.aio.AioRpcError, match="lost its results"):
+        await EvaluationServiceStub(client._channel.grpc).CompareEvaluations(pb.CompareEvaluationsRequest(names=names))
+
+
+async def test_an_evaluation_that_cannot_be_read_does_not_stop_the_others(replicas: Replicas) -> None:
+    store = RedisEvaluations(parse_redis_url(replicas.redis_url), QueueLimits(), 5.0)
+    await store.start()
+    broken = await store.create(EvaluationSpec(HASH, "a later version's"), "me", "")
+    async with Redis.from_url(replicas.redis_url) as client:
+        await client.hset(f"{PREFIX}evaluation:{broken.id}", "spec", "{}")
+    await store.close()
+    client, _ = await replicas.start()
+    created = await client.create(HASH, replicas.dataset("sound"))
+    async with asyncio.timeout(30):
+        assert (await ended(client, created.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
 async def test_callers_share_and_say_who_they_are(replicas: Replicas) -> None:

@@ -102,6 +102,7 @@ async def test_an_unknown_model_fails_the_evaluation_with_its_name(evaluations: 
         ("spec.dataset", {"dataset": ""}),
         ("spec.cutoffs", {"cutoffs": [0]}),
         ("spec.cutoffs", {"cutoffs": [1001]}),
+        ("spec.cutoffs", {"cutoffs": list(range(1, 52))}),
         ("request_id", {"request_id": "x" * 129}),
     ],
 )
@@ -302,12 +303,20 @@ async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channe
 
 async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    settings = EvaluatorSettings(embedding_addresses=[address], drain_seconds=0, data_folder=tmp_path)
+    settings = EvaluatorSettings(
+        embedding_addresses=[address], embedder_patience_seconds=1, drain_seconds=0, data_folder=tmp_path
+    )
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
         evaluation = await asyncio.wait_for(finished(evaluations, MINILM, "builtin:velmar/en"), 30)
     assert evaluation.error.reason == wire.ERROR_REASON_UPSTREAM_UNAVAILABLE
     assert settings.embedding_addresses[0] in evaluation.error.message
+
+
+async def test_a_watcher_of_what_is_after_all_events_hears_nothing(evaluations: AsyncEvaluationClient) -> None:
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en")
+    async with asyncio.timeout(10):
+        assert [event async for event in evaluations.watch(evaluation.name, after_sequence=2**64 - 1)] == []
 
 
 async def test_a_watcher_of_nothing_is_told(evaluations: AsyncEvaluationClient) -> None:

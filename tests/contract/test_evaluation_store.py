@@ -225,6 +225,22 @@ async def test_another_takes_over_from_the_dead_whose_writes_are_refused(world: 
             await heir.close()
 
 
+async def test_the_dead_are_found_behind_many_who_live(world: World) -> None:
+    if not world.shared:
+        pytest.skip("a file is for one evaluator")
+    async with world.store() as living, world.store() as heir:
+        created = [await living.create(SPEC, "me", "") for _ in range(25)]
+        claims = [await living.claim() for _ in created[:-1]]
+        async with world.store() as dead:
+            assert (await dead.claim()).id == created[-1].id
+        for _ in range(6):
+            await asyncio.sleep(LEASE / 4)
+            await asyncio.gather(*map(living.renew, claims))
+        taken = await heir.claim()
+        assert (taken.id, taken.taken_over) == (created[-1].id, True)
+        assert await heir.claim() is None
+
+
 async def test_an_evaluation_that_kills_three_times_is_given_up(world: World) -> None:
     async with world.store() as store:
         created = await store.create(SPEC, "me", "")

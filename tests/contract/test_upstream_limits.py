@@ -235,7 +235,9 @@ async def test_an_evaluation_adds_up_what_its_answers_cost(
     stack: AsyncExitStack, upstream: FaultyUpstream, data: Path
 ) -> None:
     address = await proxied(stack, upstream, {}, price_per_million_tokens=1000.0)
-    given = EvaluatorSettings(embedding_addresses=[address], dataset_roots=[data], drain_seconds=0)
+    given = EvaluatorSettings(
+        embedding_addresses=[address], dataset_roots=[data], drain_seconds=0, data_folder=data / "state"
+    )
     evaluator = await served(stack, evaluator_bootstrap.build(given), given)
     async with AsyncEvaluationClient(evaluator) as client:
         evaluation = await finished(client, "remote", str(data / "small.json"))

@@ -25,8 +25,15 @@ METRICS = {"mrr": "recip_rank", "hit_rate": "success.5", "recall": "recall.5", "
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
-async def evaluated(request, session_stack, embedder: str, ai_act: Path) -> tuple[Path, pb.Evaluation, list]:
-    settings = EvaluatorSettings(embedding_addresses=[embedder], dataset_roots=[ai_act], drain_seconds=0)
+async def evaluated(
+    request, session_stack, embedder: str, ai_act: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, pb.Evaluation, list]:
+    settings = EvaluatorSettings(
+        embedding_addresses=[embedder],
+        dataset_roots=[ai_act],
+        drain_seconds=0,
+        data_folder=tmp_path_factory.mktemp(request.param),
+    )
     address = await served(session_stack, bootstrap.build(settings), settings)
     path = ai_act / f"{request.param}_dataset.json"
     async with AsyncEvaluationClient(address) as client:

@@ -8,10 +8,11 @@ import http.server
 import importlib.util
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -21,7 +22,9 @@ from embedscale.core.errors import DatasetForbidden, DatasetInvalid, DatasetNotF
 from embedscale.evaluator import builtin
 from embedscale.evaluator.datasets import building
 from embedscale.evaluator.datasets.cloud import Buckets
+from embedscale.evaluator.datasets.intake import Intake
 from embedscale.evaluator.datasets.location import locate
+from embedscale.evaluator.sources import DatasetSources
 from tests.dataset_files import content, lines, qrels, read, sources, take_in
 
 ROWS = [{"query": f"Question {number}?", "positives": [f"Answer {number}."]} for number in range(5)]
@@ -47,6 +50,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def known(kept: DatasetSources) -> list[str]:
+    """URIs of the sets that are listed."""
+    return [card.uri for card in kept.cards()]
+
+
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files count as written long ago: no call sets the time of their last change."""
     monkeypatch.setattr("embedscale.evaluator.datasets.local_files._SETTLED_SECONDS", 0.0)
@@ -55,7 +63,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_imported_set_is_found_by_its_digest_and_listed(tmp_path: Path, file: Path) -> None:
     card = take_in(tmp_path, file).dataset.card
     assert (card.uri, card.source) == (f"dataset:{card.digest}", str(file))
-    assert sources(tmp_path).known() == [*builtin.known(), card.uri]
+    assert known(sources(tmp_path)) == [*builtin.known(), card.uri]
     file.unlink()
     assert len(content(read(tmp_path, card.uri))[0]) == 5
     assert read(tmp_path, card.uri).card == card
@@ -126,10 +134,23 @@ def test_the_least_recently_used_sets_are_dropped(tmp_path: Path) -> None:
         time.sleep(0.02)
         asyncio.run(kept.load(f"dataset:{digests[0]}"))
         time.sleep(0.02)
-    assert {uri.removeprefix("dataset:") for uri in kept.known() if uri.startswith("dataset:")} == {
+        known(kept)
+    assert {uri.removeprefix("dataset:") for uri in known(kept) if uri.startswith("dataset:")} == {
         digests[0],
         digests[2],
     }
+
+
+def test_a_set_that_is_dropped_is_read_to_its_end_by_who_has_it(tmp_path: Path, file: Path) -> None:
+    kept = sources(tmp_path, kept_datasets=1)
+    dataset = asyncio.run(kept.load(str(file)))
+    asyncio.run(kept.take_in(str(lines(tmp_path / "other.jsonl", ROWS[:1])), lenient=False))
+    with pytest.raises(DatasetNotFound):
+        asyncio.run(kept.load(f"dataset:{dataset.card.digest}"))
+    documents, queries = dict(dataset.documents()), list(dataset.queries())
+    assert len(documents) == len(queries) == 5
+    assert dataset.texts(list(documents)) == list(documents.values())
+    assert [list(grades.values()) for grades in dataset.judgements([key for key, _ in queries])] == [[1]] * 5
 
 
 def _imported(folder: Path, file: Path) -> str:
@@ -150,7 +171,7 @@ def test_a_refused_set_leaves_nothing(tmp_path: Path, file: Path) -> None:
     file.write_text("{\n")
     with pytest.raises(DatasetInvalid):
         read(tmp_path, f"{file}#split=x")
-    assert sources(tmp_path).known() == builtin.known()
+    assert known(sources(tmp_path)) == builtin.known()
     assert list((tmp_path / ".kept" / "drafts").iterdir()) == []
 
 
@@ -177,7 +198,7 @@ async def test_an_import_that_nobody_waits_for_stops(tmp_path: Path) -> None:
     while list(drafts.iterdir()):  # noqa: ASYNC110 - a thread removes it
         await asyncio.sleep(0.01)
     assert time.monotonic() - stopped < 1.0
-    assert sources(tmp_path).known() == builtin.known()
+    assert known(sources(tmp_path)) == builtin.known()
 
 
 def test_a_set_beyond_the_limit_is_refused_packed_or_not(tmp_path: Path) -> None:
@@ -386,3 +407,29 @@ def test_what_is_not_allowed_or_not_known_is_refused(tmp_path: Path, uri: str) -
     with pytest.raises(EmbedscaleError) as caught:
         read(tmp_path, uri)
     assert isinstance(caught.value, DatasetForbidden | DatasetNotFound)
+
+
+def test_an_import_stops_while_it_sorts(tmp_path: Path) -> None:
+    stop, filled = threading.Event(), threading.Event()
+
+    def fill(intake: Intake) -> None:
+        for number in range(150_000):
+            key = f"{number * 7919 % 150_001:06d}"
+            intake.document(key, f"text {key}", "")
+            intake.query(key, f"query {key}", "")
+            intake.judgement(key, key, 1, "")
+        filled.set()
+
+    def imported() -> float:
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            building.build(tmp_path / "set", "uri", fill, lenient=False, stop=stop)
+        return time.monotonic()
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(imported)
+        filled.wait()
+        time.sleep(0.1)
+        stop.set()
+        stopped = time.monotonic()
+        assert ended.result() - stopped < 0.5
+    assert not (tmp_path / "set.staged").exists()

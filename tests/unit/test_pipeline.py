@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from embedscale.core.dataset import MemoryDataset
+from embedscale.core.dataset import DatasetCard, MemoryDataset
 from embedscale.core.embedding import EmbeddedTexts, Encoding, InputType
 from embedscale.core.errors import InvalidField, TextTooLong, UpstreamChanged
 from embedscale.core.evaluation import EvaluationSpec, Progress, QueryResult, Result, Stage
@@ -37,9 +38,6 @@ class KnownVectors:
         self.too_long = too_long
         self.changing = changing
 
-    async def price(self, model: str) -> float:
-        return 0.5
-
     async def embed(self, spec: EvaluationSpec, texts: Sequence[str], input_type: InputType) -> EmbeddedTexts:
         await asyncio.sleep(0)
         self.blocks.append(len(texts))
@@ -47,20 +45,20 @@ class KnownVectors:
             field = f"inputs[{texts.index(self.too_long)}].text"
             raise TextTooLong(f"{field} has 700 tokens and the model takes 512", field=field)
         space = str(len(self.blocks)) if self.changing else "space"
-        return EmbeddedTexts(np.stack([vector(text) for text in texts]), space, len(texts), 0, 0)
+        return EmbeddedTexts(np.stack([vector(text) for text in texts]), space, len(texts), 0.0, 0, 0)
 
 
 class OneDataset:
-    def __init__(self) -> None:
+    def __init__(self, count: int = QUERIES) -> None:
         documents = {f"d{i}": f"d{i}" for i in range(DOCUMENTS)}
-        queries = {f"q{i}": f"q{i % 100}-{i}" for i in range(QUERIES)}
-        grades = {f"q{i}": {f"d{i % 100}": 2, f"d{i % 100 + 1}": 1, "d599": -1} for i in range(QUERIES)}
+        queries = {f"q{i}": f"q{i % 100}-{i}" for i in range(count)}
+        grades = {f"q{i}": {f"d{i % 100}": 2, f"d{i % 100 + 1}": 1, "d599": -1} for i in range(count)}
         self.dataset = MemoryDataset("memory:", queries, documents, grades)
 
     async def load(self, uri: str) -> MemoryDataset:
         return self.dataset
 
-    def known(self) -> Sequence[str]:
+    def cards(self) -> Sequence[DatasetCard]:
         return ()
 
 
@@ -205,3 +203,31 @@ async def test_cancelling_stops_the_building_of_an_index() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(stopped.wait, 1)
+
+
+async def test_cancelling_stops_the_searching_of_an_index() -> None:
+    searched: list[int] = []
+    searching = threading.Event()
+
+    class Slow:
+        exhaustive = False
+        bytes_per_vector = 1.0
+
+        def search(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            searched.append(len(queries))
+            searching.set()
+            time.sleep(0.2)
+            return np.zeros((len(queries), depth), np.float32), np.full((len(queries), depth), -1)
+
+    def slow(spec: IndexSpec, rows: np.ndarray, stop: threading.Event) -> object:
+        return Slow() if spec.kind is IndexKind.HNSW else build_index(spec, rows, stop)
+
+    pipeline = Pipeline(OneDataset(2000), KnownVectors(), slow)
+    spec = EvaluationSpec("m", "memory:", indexes=[IndexSpec(IndexKind.HNSW)])
+    task = asyncio.create_task(pipeline.run(spec, lambda progress: None))
+    await asyncio.to_thread(searching.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.7)
+    assert len(searched) <= 2

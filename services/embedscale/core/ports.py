@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedscale.core.dataset import Dataset, Imported
+from embedscale.core.dataset import Dataset, DatasetCard, Imported
 from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.embedding import (
     EmbeddedTexts,
@@ -131,8 +131,8 @@ class DatasetSource(Protocol):
     async def take_in(self, uri: str, *, lenient: bool) -> Imported:
         """Read and check anew and keep; where `lenient`, faults are left out and told. Raises as `load` does."""
 
-    def known(self) -> Sequence[str]:
-        """URIs of the data sets that need no path: those that ship, then the imported ones. Looks at the disk."""
+    def cards(self) -> Sequence[DatasetCard]:
+        """Cards of the data sets that need no path: those that ship, then the imported ones. Looks at the disk."""
 
 
 class VectorIndex(Protocol):

@@ -1,11 +1,12 @@
 """Names the evaluator's concrete classes."""
 
+import asyncio
 from pathlib import Path
 
 import grpc
 from platformdirs import user_state_path
 
-from embedscale.evaluator.datasets import cloud, hub
+from embedscale.evaluator.datasets import cloud, hub, languages
 from embedscale.evaluator.datasets.local_files import LocalFiles
 from embedscale.evaluator.datasets.location import FILE_SCHEME, WEB_SCHEMES, Origin
 from embedscale.evaluator.datasets.store import DatasetStore
@@ -48,6 +49,7 @@ def build(settings: EvaluatorSettings) -> Application:
         add_EvaluationServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
+        await asyncio.to_thread(languages.identifier)  # else the first import would wait for it
         await store.start()
         workers.start()
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -25,7 +25,11 @@ from embedscale.servicekit.status import written_failure
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 
+MessageT = TypeVar("MessageT", pb.QueryResult, pb.Evaluation)
+
 MAX_CUTOFF = 1000
+MAX_CUTOFFS = 50
+"""Each makes six metrics, in every event and every variant."""
 MAX_REQUEST_ID = 128
 MAX_CALLER = 128
 CALLER_METADATA = "embedscale-caller"
@@ -64,6 +68,8 @@ def to_spec(spec: pb.EvaluationSpec) -> domain.EvaluationSpec:
     cutoffs = tuple(sorted(set(spec.cutoffs))) or _DEFAULT_CUTOFFS
     if not 1 <= cutoffs[0] <= cutoffs[-1] <= MAX_CUTOFF:
         raise InvalidField(f"spec.cutoffs must be from 1 to {MAX_CUTOFF}", field="spec.cutoffs")
+    if len(cutoffs) > MAX_CUTOFFS:
+        raise InvalidField(f"spec.cutoffs has {len(cutoffs)} and may have {MAX_CUTOFFS}", field="spec.cutoffs")
     if spec.truncation not in _TRUNCATIONS:
         raise InvalidField(f"spec.truncation has the unknown value {spec.truncation}", field="spec.truncation")
     truncation = _TRUNCATIONS[spec.truncation]
@@ -122,9 +128,9 @@ def next_token(page: slice, total: int) -> str:
     return str(page.stop) if page.stop < total else ""
 
 
-def fitting(messages: Iterable[pb.QueryResult], limit: int) -> list[pb.QueryResult]:
+def fitting(messages: Iterable[MessageT], limit: int) -> list[MessageT]:
     """Take the first messages, at least one, that have at most `limit` bytes together."""
-    taken: list[pb.QueryResult] = []
+    taken: list[MessageT] = []
     size = 0
     for message in messages:
         size += message.ByteSize()

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-from embedscale.core.errors import Draining, EvaluationNotFinished
+from embedscale.core.errors import Draining, EvaluationNotFinished, EvaluationNotFound
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, QueryResult
 from embedscale.evaluator.comparison import check_comparable
 from embedscale.evaluator.store import EvaluationStore, heard, insisted
 
 NEWEST = 2**53
-"""Above every ordinal."""
+"""Above every ordinal and every sequence number; a store may have no room for a larger one."""
 _EVENTS = 500
 _LISTED = 200
 _SCANS = 20
@@ -55,7 +55,10 @@ class EvaluationJobs:
         if evaluation.result is None:
             state = evaluation.state.value
             raise EvaluationNotFinished(f"evaluations/{evaluation_id} has no results: it is {state}", field="name")
-        return await self._store.results(evaluation, start, count), evaluation.result.query_count
+        rows = await self._store.results(evaluation, start, count)
+        if not rows and start < evaluation.result.query_count:
+            raise _lost(evaluation)
+        return rows, evaluation.result.query_count
 
     async def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
         """Results by id of evaluations that may be compared. Raises NotComparable."""
@@ -69,6 +72,7 @@ class EvaluationJobs:
         A store that goes away is waited for, once it has answered. Raises Draining when this server shuts down.
         """
         await self._store.get(evaluation_id)
+        after = min(after, NEWEST)
         ended = False
         while True:
             news = self._store.news.of(evaluation_id)
@@ -103,4 +107,11 @@ class EvaluationJobs:
         rows: list[QueryResult] = []
         while batch := await self._store.results(evaluation, len(rows), _ROWS):
             rows += batch
+        if evaluation.result and len(rows) < evaluation.result.query_count:
+            raise _lost(evaluation)
         return rows
+
+
+def _lost(evaluation: Evaluation) -> EvaluationNotFound:
+    message = f"evaluations/{evaluation.id} has lost its results: it was deleted, or Redis dropped them"
+    return EvaluationNotFound(message, field="name")

@@ -101,10 +101,14 @@ function steps.create(id, request, caller, spec, most_queued)
   return described(id)
 end
 
--- An entry of the queue, and whether its lease ran out or it was given back.
+-- An entry of the queue: one whose lease ran out or that was given back, else the oldest that nobody has taken.
 local function next_entry(consumer, lease_ms)
-  local stale = redis.call('XAUTOCLAIM', queue, 'workers', consumer, lease_ms, '0-0', 'COUNT', 1)
-  if stale[2][1] then return stale[2][1] end
+  local cursor = '0-0'
+  repeat -- one call looks at ten of those that are held
+    local stale = redis.call('XAUTOCLAIM', queue, 'workers', consumer, lease_ms, cursor, 'COUNT', 1)
+    if stale[2][1] then return stale[2][1] end
+    cursor = stale[1]
+  until cursor == '0-0'
   local fresh = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', 1, 'STREAMS', queue, '>')
   return fresh and fresh[1][2][1]
 end

@@ -69,8 +69,11 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """List evaluations."""
         before, count = to_listing(request)
         found, following = await self._jobs.page(before, count, to_filter(request))
+        shown = fitting(map(to_evaluation, found), MAX_PAGE_BYTES)
+        if len(shown) < len(found):
+            following = found[len(shown) - 1].ordinal
         return pb.ListEvaluationsResponse(
-            evaluations=map(to_evaluation, found), next_page_token="" if following is None else str(following)
+            evaluations=shown, next_page_token="" if following is None else str(following)
         )
 
     async def CancelEvaluation(
@@ -106,9 +109,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""
-        known = await asyncio.to_thread(self._datasets.known)
-        datasets = await asyncio.gather(*map(self._datasets.load, known))
-        cards = await asyncio.to_thread(lambda: [dataset.card for dataset in datasets])
+        cards = await asyncio.to_thread(self._datasets.cards)
         return pb.ListDatasetsResponse(datasets=map(to_dataset, cards))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:

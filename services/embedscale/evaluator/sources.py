@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from embedscale.core.dataset import Dataset, Imported
+from embedscale.core.dataset import Dataset, DatasetCard, Imported
 from embedscale.core.errors import DatasetNotFound
 from embedscale.evaluator import builtin
 from embedscale.evaluator.datasets import formats, store
@@ -22,9 +22,9 @@ class DatasetSources:
         self._origins = origins
         self._max_bytes = max_bytes
 
-    def known(self) -> Sequence[str]:
+    def cards(self) -> Sequence[DatasetCard]:
         """See `DatasetSource`."""
-        return [*builtin.known(), *self._store.uris()]
+        return [*(builtin.load(uri).card for uri in builtin.known()), *self._store.cards()]
 
     async def load(self, uri: str) -> Dataset:
         """See `DatasetSource`; what is unchanged since it was imported is not read again."""

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import TypeVar
@@ -40,6 +40,10 @@ class Space:
     similarity: Similarity
 
 
+class _Stopped(Exception):
+    """Nobody waits for the sweep any more."""
+
+
 def check_sweep(spec: EvaluationSpec, documents: int, dimensions: int) -> None:
     """Refuse what does not fit the vectors, before all of them are computed. Raises InvalidField."""
     for place, length in enumerate(spec.sweep_dimensions):
@@ -65,6 +69,7 @@ class Sweep:
     queries: Matrix
     results: Sequence[QueryResult]
     exact: Values
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def total(self) -> int:
@@ -73,21 +78,20 @@ class Sweep:
 
     async def variants(self) -> AsyncGenerator[Variant, None]:
         """Measure one after the other: the exact one of the full vectors first, then by space, each exact first."""
-        stop = threading.Event()
         try:
             for space in self._spaces:
                 rows, queries = await asyncio.to_thread(self._in_space, space)
                 compressed: Values | None = None
                 for spec in (IndexSpec(similarity=space.similarity), *self._indexes(space)):
                     filled = resolve(spec, len(rows), space.dimensions, "spec.indexes")
-                    index, seconds = await asyncio.to_thread(_timed, self.build_index, filled, rows, stop)
+                    index, seconds = await asyncio.to_thread(_timed, self.build_index, filled, rows, self._stop)
                     values = await asyncio.to_thread(self._values, index, queries)
                     compressed = values if compressed is None else compressed
                     yield await asyncio.to_thread(
                         self._variant, filled, space, index, seconds, queries, compressed, values
                     )
         finally:
-            stop.set()
+            self._stop.set()
 
     @cached_property
     def _spaces(self) -> list[Space]:
@@ -115,7 +119,7 @@ class Sweep:
 
     def _converted(self, vectors: Matrix, space: Space) -> Matrix:
         converted = in_file(len(vectors), space.dimensions)
-        for part in _parts(len(vectors), _ROWS_AT_ONCE):
+        for part in self._parts(len(vectors), _ROWS_AT_ONCE):
             shorter = cut(np.asarray(vectors[part]), space.dimensions, normalize=self._unit_length)
             compared = as_compared(shorter, space.encoding)
             converted[part] = l2_normalized(compared) if space.similarity is Similarity.COSINE else compared
@@ -123,7 +127,7 @@ class Sweep:
 
     def _values(self, index: VectorIndex, queries: Matrix) -> Values:
         parts = []
-        for part in _parts(len(queries), _QUERIES_AT_ONCE):
+        for part in self._parts(len(queries), _QUERIES_AT_ONCE):
             results = self.results[part]
             rankings = self.retrieval.rankings(index, [one.query_id for one in results], queries[part])
             found = [[document for document, _ in ranking] for ranking in rankings]
@@ -159,7 +163,14 @@ class Sweep:
     def _search_seconds(self, index: VectorIndex, queries: Matrix) -> list[float]:
         """Time of each of the first queries, alone, ties left unresolved."""
         depth = self.retrieval.cutoff
-        return [_timed(index.search, queries[i : i + 1], depth)[1] for i in range(min(len(queries), TIMED_QUERIES))]
+        parts = self._parts(min(len(queries), TIMED_QUERIES), 1)
+        return [_timed(index.search, queries[part], depth)[1] for part in parts]
+
+    def _parts(self, total: int, size: int) -> Iterator[slice]:
+        for start in range(0, total, size):
+            if self._stop.is_set():
+                raise _Stopped
+            yield slice(start, start + size)
 
 
 def _losses(metrics: Sequence[Metric], exact: Values, compressed: Values) -> list[Loss]:
@@ -167,10 +178,6 @@ def _losses(metrics: Sequence[Metric], exact: Values, compressed: Values) -> lis
         Loss(metric.name, metric.cutoff, float(full - short), float(short - metric.value))
         for metric, full, short in zip(metrics, exact, compressed, strict=True)
     ]
-
-
-def _parts(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, total, size))
 
 
 def _timed(work: Callable[..., ResultT], *arguments: object) -> tuple[ResultT, float]:

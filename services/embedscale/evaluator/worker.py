@@ -69,14 +69,16 @@ class Workers:
         taking = asyncio.ensure_future(self._store.claim())
         try:
             claim = await asyncio.shield(taking)
-        except StoreUnavailable:
-            await asyncio.sleep(_PAUSE_SECONDS)
-            return None
         except asyncio.CancelledError:
             with contextlib.suppress(StoreUnavailable):
                 if unwanted := await taking:
                     await self._leave(unwanted)
             raise
+        except Exception as error:  # whatever is wrong with one evaluation, the others are worked on
+            if not isinstance(error, StoreUnavailable):
+                log.error("no evaluation could be taken", exc_info=error)
+            await asyncio.sleep(_PAUSE_SECONDS)
+            return None
         if claim and claim.taken_over:
             EVALUATION_TAKEOVERS.inc()
             log.warning("took over evaluation %s: attempt %d", claim.id, claim.attempt)

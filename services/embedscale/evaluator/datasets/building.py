@@ -39,6 +39,9 @@ _UNANSWERED = """
 SELECT count(*) FROM queries WHERE id NOT IN (SELECT query_id FROM judgements WHERE grade > 0)
 """
 
+_STEPS_UNHEARD = 100_000
+"""Steps of SQLite after which it looks whether it should stop: some milliseconds."""
+
 Row = tuple[Any, ...]
 
 
@@ -54,6 +57,7 @@ def build(target: Path, uri: str, fill: Callable[[Intake], None], *, lenient: bo
     """Write the set that `fill` puts into the intake to the new file `target`; memory does not grow with the set.
 
     Raises DatasetInvalid that names the first faults, unless `lenient`: then what is wrong is left out and counted.
+    Once `stop` is set, Stopped or sqlite3.OperationalError: nobody waits for it.
     """
     staging = target.with_suffix(".staged")
     faults = FaultLog()
@@ -61,11 +65,12 @@ def build(target: Path, uri: str, fill: Callable[[Intake], None], *, lenient: bo
         with closing(sqlite3.connect(target, isolation_level=None)) as database:
             database.execute("ATTACH ? AS staged", (str(staging),))
             database.executescript(_PRAGMAS + _SCHEMA + intake.SCHEMA)
+            database.set_progress_handler(stop.is_set, _STEPS_UNHEARD)
             database.execute("BEGIN")
             taken = Intake(database, faults, stop)
             fill(taken)
             taken.flush()
-            card = _Builder(database, taken, faults, stop).run(uri, refuse=not lenient)
+            card = _Builder(database, taken, faults).run(uri, refuse=not lenient)
             database.execute("INSERT INTO card VALUES (?)", (json.dumps(asdict(card)),))
             database.execute("COMMIT")
     finally:
@@ -74,11 +79,10 @@ def build(target: Path, uri: str, fill: Callable[[Intake], None], *, lenient: bo
 
 
 class _Builder:
-    def __init__(self, database: sqlite3.Connection, taken: Intake, faults: FaultLog, stop: threading.Event) -> None:
+    def __init__(self, database: sqlite3.Connection, taken: Intake, faults: FaultLog) -> None:
         self._database = database
         self._taken = taken
         self._faults = faults
-        self._stop = stop
         self._digest = ContentDigest()
 
     def run(self, uri: str, *, refuse: bool) -> DatasetCard:
@@ -133,7 +137,9 @@ class _Builder:
     def _judgements(self) -> Iterator[tuple[str, str, int]]:
         """Judgements by both ids, each pair once."""
         known: int | None = None
-        for query, document, grade, place, has_query, has_document, first in _with_first(self._rows(_JUDGEMENTS), 2):
+        for query, document, grade, place, has_query, has_document, first in _with_first(
+            self._database.execute(_JUDGEMENTS), 2
+        ):
             if not has_query or not has_document:
                 unknown = f"query {query!r}" if not has_query else f"document {document!r}"
                 self._faults.add(FaultKind.DANGLING_JUDGEMENT, place, f"names unknown {unknown}")
@@ -144,12 +150,6 @@ class _Builder:
             elif grade != known or "queries" not in self._taken.content_ids:
                 message = f"query {query!r} and document {document!r} were judged before, at {first}"
                 self._faults.add(FaultKind.DUPLICATE_JUDGEMENT, place, message)
-
-    def _rows(self, statement: str) -> Iterator[Row]:
-        for number, row in enumerate(self._database.execute(statement)):
-            if number % 10_000 == 0 and self._stop.is_set():
-                raise intake.Stopped
-            yield row
 
     def _languages(self) -> tuple[str, ...]:
         """Detected language of the queries, then that of the corpus if another."""

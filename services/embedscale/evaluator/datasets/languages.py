@@ -30,10 +30,11 @@ def language_of(texts: Sequence[str]) -> str:
 
 
 def _classify(text: str) -> tuple[str, float]:
-    tag, probability = _identifier().classify(text)
+    tag, probability = identifier().classify(text)
     return str(tag), float(probability)
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
+def identifier() -> LanguageIdentifier:
+    """Load the model, which takes a second, unless it is loaded."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

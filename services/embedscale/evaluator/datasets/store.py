@@ -8,9 +8,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from embedscale.core.dataset import DatasetCard
 from embedscale.core.errors import DatasetNotFound
 from embedscale.evaluator.datasets.building import Built, build
 from embedscale.evaluator.datasets.disk_dataset import DiskDataset
@@ -33,17 +34,25 @@ class DatasetStore:
         self._kept = kept
         self._drop_abandoned()
 
-    def uris(self) -> list[str]:
-        """URIs of all sets that are kept, the most recently used first."""
-        return [f"{SCHEME}{path.stem}" for path in self._by_use()]
+    def cards(self) -> list[DatasetCard]:
+        """Cards of all sets that are kept, the most recently used first; to look at them is no use."""
+        cards = []
+        for path in self._by_use():
+            with suppress(sqlite3.OperationalError):  # dropped by another process
+                cards.append(DiskDataset(path, f"{SCHEME}{path.stem}").card)
+        return cards
 
     def open(self, digest: str, uri: str = "") -> DiskDataset:
         """Open a set by its digest, under the URI that it was asked by. Raises DatasetNotFound."""
         path = self._sets / f"{digest}{_SUFFIX}"
-        if not re.fullmatch("[0-9a-f]{64}", digest) or not path.exists():
-            raise DatasetNotFound(f"no imported data set {SCHEME}{digest}", field="dataset")
-        os.utime(path)
-        return DiskDataset(path, uri or f"{SCHEME}{digest}")
+        missing = DatasetNotFound(f"no imported data set {SCHEME}{digest}", field="dataset")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise missing
+        try:
+            os.utime(path)
+            return DiskDataset(path, uri or f"{SCHEME}{digest}")
+        except (FileNotFoundError, sqlite3.OperationalError):
+            raise missing from None
 
     def add(self, uri: str, fill: Callable[[Intake], None], *, lenient: bool, stop: threading.Event) -> Built:
         """Import what `fill` reads; the file appears whole or not at all. Raises DatasetInvalid."""
