@@ -234,12 +234,17 @@ def test_a_tokenizer_is_never_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_tokenizer("") is None
 
 
-def engine_of(url: str, tokenizer: Tokenizer | None, max_tokens: int) -> UpstreamEngine:
+def engine_of(
+    url: str, tokenizer: Tokenizer | None, max_tokens: int, packed: list[list[int]] | None = None
+) -> UpstreamEngine:
+    """An engine; `packed` gets the tokens of each text of each call."""
     model = RemoteModel(engine="openai", upstream="u", upstream_model="m", dimensions=DIMENSIONS, max_tokens=max_tokens)
     upstream = Upstream("u", url, "none", timeout_seconds=5)
     calls = Calls("remote", model, upstream, LocalLimiter({}), Spending("u", None, SharedState(None)), Retries(0))
 
     async def make(texts: Sequence[QueuedText]) -> None:
+        if packed is not None:
+            packed.append([text.tokens for text in texts])
         await calls.make("m", texts)
 
     packers = {"m": Packer(make, asyncio.Semaphore(4), UpstreamEntry(), 0.0)}
@@ -248,7 +253,8 @@ def engine_of(url: str, tokenizer: Tokenizer | None, max_tokens: int) -> Upstrea
 
 async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_one_does(tiny: str) -> None:
     with running() as fake:
-        engine = engine_of(fake.url, load_tokenizer(tiny), 3)
+        packed: list[list[int]] = []
+        engine = engine_of(fake.url, load_tokenizer(tiny), 3, packed)
         assert set(engine.info.truncations) == {Truncation.ERROR, Truncation.END}
         texts = [engine.prepare(text, InputType.QUERY) for text in ("the", "the thing", "in")]
         assert list(await engine.count_tokens(texts)) == [1, 4, 1]
@@ -259,6 +265,7 @@ async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_on
         batch = await engine.embed(texts, Truncation.END)
         assert fake.asked == [["the", "the th", "in"]]
         assert [entry.truncated for entry in batch.embeddings] == [False, True, False]
+        assert packed == [[1, 3, 1]]
         assert [entry.token_count for entry in batch.embeddings] == [1, 4, 1]
         await engine.close()
 

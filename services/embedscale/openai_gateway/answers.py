@@ -8,6 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from embedscale.client import EmbedResult
+from embedscale.client.embedding import USABLE
 from embedscale.openai_gateway.request import INPUT_TYPES, EmbeddingsRequest
 from embedscale.v1 import embedding_service_pb2 as pb
 
@@ -33,8 +34,11 @@ def prompt_tokens(result: EmbedResult) -> int:
 
 
 def usable_names(models: Iterable[pb.Model]) -> Sequence[str]:
-    """Names under which models that are ready can be asked for: with an input type where they need one."""
-    return [name for model in models if model.state == pb.MODEL_STATE_READY for name in _names(model)]
+    """Names under which models can be asked for: with an input type where they need one.
+
+    A model of several servers is named once.
+    """
+    return list(dict.fromkeys(name for model in models if model.state in USABLE for name in _names(model)))
 
 
 def model_object(name: str) -> dict[str, object]:

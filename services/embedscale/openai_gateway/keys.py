@@ -27,7 +27,7 @@ class BearerKeys(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
         """See `AuthenticationBackend`. Raises AuthenticationError."""
         scheme, _, key = conn.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip().encode("latin-1"))  # as headers are decoded
+        given = _digest(key.strip(" ").encode("latin-1"))  # as headers are decoded
         # All are compared, each in constant time, so that the time taken tells nothing about the keys.
         matches = [hmac.compare_digest(given, known) for known in self._digests]
         if scheme.lower() != "bearer" or not any(matches):

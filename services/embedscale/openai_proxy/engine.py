@@ -37,11 +37,15 @@ _RECONNECT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Sized:
-    """A text as it is sent, its tokens before it was cut, and whether it was."""
+    """A text as it is sent, its tokens then and before it was cut."""
 
     text: str
     tokens: int
-    truncated: bool = False
+    uncut_tokens: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.tokens < self.uncut_tokens
 
 
 class UpstreamEngine:
@@ -148,7 +152,7 @@ class UpstreamEngine:
     async def _sized(self, texts: Sequence[PreparedText], truncation: Truncation) -> list[_Sized]:
         prompted = [text.prompted for text in texts]
         if not self._tokenizer:
-            return [_Sized(text, estimated(text)) for text in prompted]
+            return _uncut(prompted, [estimated(text) for text in prompted])
         counts = await asyncio.to_thread(self._tokenizer.count, prompted)
         return await asyncio.to_thread(_cut, prompted, counts, self._tokenizer, self._model.max_tokens, truncation)
 
@@ -159,23 +163,27 @@ class UpstreamEngine:
 
     def _embedding(self, order: Order, position: int, sized: _Sized) -> Embedding:
         row = order.rows[position]
-        count = sized.tokens if self._tokenizer else row.tokens if row.exact else None
+        count = sized.uncut_tokens if self._tokenizer else row.tokens if row.exact else None
         return Embedding(row.vector, count, sized.truncated)
 
 
 _SPACE_FIELDS = ("upstream", "upstream_model", "dimensions", "max_tokens", "normalize", "prompts", "revision")
 
 
+def _uncut(texts: Sequence[str], counts: Sequence[int]) -> list[_Sized]:
+    return [_Sized(text, count, count) for text, count in zip(texts, counts, strict=True)]
+
+
 def _cut(
     texts: Sequence[str], counts: Sequence[int], tokenizer: Tokenizer, limit: int, truncation: Truncation
 ) -> list[_Sized]:
     """Texts of at most `limit` tokens, 0 for no limit. Raises InputTooLong under ERROR."""
-    sized = [_Sized(text, count) for text, count in zip(texts, counts, strict=True)]
+    sized = _uncut(texts, counts)
     for position, count in enumerate(counts if limit else ()):
         if count > limit:
             if truncation is Truncation.ERROR:
                 raise InputTooLong(position, count, limit)
-            sized[position] = _Sized(tokenizer.cut(texts[position], limit), count, truncated=True)
+            sized[position] = _Sized(tokenizer.cut(texts[position], limit), limit, count)
     return sized
 
 
