@@ -102,6 +102,16 @@ async def test_a_pause_holds_everything_and_is_never_shortened(make_limiter: Mak
     assert limiter.opens_at > time.monotonic() + 4
 
 
+async def test_a_pause_that_redis_did_not_hear_of_holds_here(
+    state: SharedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = SharedLimiter("u", buckets(60, 0), state)
+    monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    await limiter.pause(5)
+    monkeypatch.setattr(state, "_passed_over_until", 0.0)
+    assert await limiter.reserve(1, 1e6) == pytest.approx(5, abs=0.3)
+
+
 async def test_replicas_share_one_limit(state: SharedState) -> None:
     limiters = [SharedLimiter("u", buckets(60, 0), state) for _ in range(3)]
     waits = [await limiter.reserve(1, 1e6) for limiter in limiters for _ in range(4)]
