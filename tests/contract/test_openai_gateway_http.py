@@ -123,12 +123,20 @@ async def test_ten_megabytes_are_embedded_and_more_than_the_limit_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "status"), [("GET", "/v1/embeddings", 405), ("POST", "/v1/chat", 404), ("GET", "/", 404)]
+    ("verb", "path", "status"),
+    [
+        ("GET", "/v1/embeddings", 405),
+        ("POST", "/v1/chat", 404),
+        ("POST", "/v1/embeddings/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/", 404),
+    ],
 )
 async def test_other_paths_are_unknown(http: httpx.AsyncClient, verb: str, path: str, status: int) -> None:
     response = await http.request(verb, path)
     assert response.status_code == status
     assert error_of(response)["code"] == "unknown_url"
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
 
 
 async def test_keys_guard_all_but_health(stack: AsyncExitStack, embedder: str, tmp_path: Path) -> None:
