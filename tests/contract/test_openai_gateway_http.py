@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from embedscale.core.embedding import ModelState
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
 from tests.conftest import MINILM, free_port, served
@@ -121,17 +123,25 @@ async def test_ten_megabytes_are_embedded_and_more_than_the_limit_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "status"), [("GET", "/v1/embeddings", 405), ("POST", "/v1/chat", 404), ("GET", "/", 404)]
+    ("verb", "path", "status"),
+    [
+        ("GET", "/v1/embeddings", 405),
+        ("POST", "/v1/chat", 404),
+        ("POST", "/v1/embeddings/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/", 404),
+    ],
 )
 async def test_other_paths_are_unknown(http: httpx.AsyncClient, verb: str, path: str, status: int) -> None:
     response = await http.request(verb, path)
     assert response.status_code == status
     assert error_of(response)["code"] == "unknown_url"
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
 
 
 async def test_keys_guard_all_but_health(stack: AsyncExitStack, embedder: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("first-key\n\nzweiter-schlüssel\n")
+    keys.write_text("first-key\n\nzweiter-schlüssel\nvoilà\n")
     address = await gateway_of(stack, embedding_addresses=[embedder], api_keys_file=keys)
     async with httpx.AsyncClient(base_url=address) as client:
         for header in (
@@ -146,7 +156,7 @@ async def test_keys_guard_all_but_health(stack: AsyncExitStack, embedder: str, t
                 assert error_of(response)["code"] == "invalid_api_key"
                 assert "first-key" not in response.text
         assert (await client.post("/v1/embeddings", json=body())).status_code == 401
-        for key in ("first-key", "zweiter-schlüssel"):
+        for key in ("first-key", "zweiter-schlüssel", "voilà"):
             header = {"Authorization": f"Bearer {key}".encode()}
             assert (await client.post("/v1/embeddings", json=body(), headers=header)).status_code == 200
         assert (await client.get("/healthz")).status_code == 200
@@ -194,6 +204,17 @@ async def test_without_a_server_nothing_of_it_is_told(stack: AsyncExitStack) -> 
 
 async def test_one_server_that_is_away_takes_nothing_from_the_others(stack: AsyncExitStack, hasher: str) -> None:
     gateway = await gateway_of(stack, embedding_addresses=[f"127.0.0.1:{free_port()}", hasher])
+    async with httpx.AsyncClient(base_url=gateway, timeout=30) as client:
+        assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == [HASH]
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.post("/v1/embeddings", json=body(model=HASH))).status_code == 200
+
+
+async def test_a_model_of_two_servers_that_is_not_in_memory_is_listed_once_and_answers(stack: AsyncExitStack) -> None:
+    servers = [await slow_server(stack, seconds=0) for _ in range(2)]
+    for engine, _ in servers:
+        engine.info = replace(engine.info, state=ModelState.UNLOADED)
+    gateway = await gateway_of(stack, embedding_addresses=[address for _, address in servers])
     async with httpx.AsyncClient(base_url=gateway, timeout=30) as client:
         assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == [HASH]
         assert (await client.get("/healthz")).status_code == 200

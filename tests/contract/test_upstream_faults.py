@@ -35,7 +35,7 @@ CATALOG = Catalog.model_validate(
 
 STRANGE = [
     *("html", "null", "string", "list", "no data", "null row", "missing row", "same index", "null index"),
-    *("bad base64", "short vector", "null usage"),
+    *("bad base64", "short vector", "null usage", "endless usage", "huge number", "deep json"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -99,6 +100,16 @@ async def test_a_pause_holds_everything_and_is_never_shortened(make_limiter: Mak
     await limiter.pause(1)
     assert await limiter.reserve(1, 1e6) == pytest.approx(5, abs=0.3)
     assert limiter.opens_at > time.monotonic() + 4
+
+
+async def test_a_pause_that_redis_did_not_hear_of_holds_here(
+    state: SharedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = SharedLimiter("u", buckets(60, 0), state)
+    monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    await limiter.pause(5)
+    monkeypatch.setattr(state, "_passed_over_until", 0.0)
+    assert await limiter.reserve(1, 1e6) == pytest.approx(5, abs=0.3)
 
 
 async def test_replicas_share_one_limit(state: SharedState) -> None:
@@ -229,6 +240,49 @@ async def test_cost_is_in_the_answer_and_in_the_metrics_and_spending_ends_with_t
     found = await failure(embed(stub, [f"text {number}" for number in range(100)]))
     assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SPENDING_LIMIT")
     assert upstream.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("fault", "charged"),
+    [
+        ("http429", 0),
+        ("http500", 0),
+        ("http400", 0),
+        ("http401", 0),
+        ("half", 1),
+        ("reset", 1),
+        ("hang", 1),
+        ("html", 1),
+    ],
+)
+async def test_what_an_upstream_may_have_computed_counts_as_spent(
+    stack: AsyncExitStack,
+    upstream: FaultyUpstream,
+    channel_to: Callable,
+    own_redis: RedisServer,
+    fault: str,
+    charged: int,
+) -> None:
+    options = {"redis_url": own_redis.url, "upstream_retries": 0, "upstream_timeout_seconds": 1}
+    address = await proxied(stack, upstream, {"dollars_per_day": 1}, price_per_million_tokens=1000.0, **options)
+    (key,), upstream.fault = own_redis.client.keys("es1-spent:*"), fault
+    before = int(own_redis.client.get(key))
+    await failure(embed(EmbeddingServiceStub(channel_to(address)), ["a"]))
+    assert int(own_redis.client.get(key)) - before == charged * 1_000_000
+
+
+async def test_what_is_spent_while_redis_is_away_is_told_to_it_afterwards(
+    state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spending = Spending("u", 1.0, state)
+    await spending.reserve(0.1)
+    monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    day = await spending.reserve(0.6)
+    monkeypatch.setattr(state, "_passed_over_until", 0.0)
+    await spending.settle(day, 0.6, 0.5)
+    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 600_000_000
+    with pytest.raises(SpendingLimitReached):
+        await Spending("u", 1.0, state).reserve(0.5)
 
 
 async def test_an_evaluation_adds_up_what_its_answers_cost(

@@ -167,6 +167,35 @@ async def test_other_callers_do_not_suffer_from_a_refused_text(
     assert upstream.calls <= 1 + 2 * math.ceil(math.log2(120))
 
 
+async def test_other_callers_do_not_suffer_from_a_caller_whose_texts_are_all_refused(
+    stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
+) -> None:
+    address = await proxied(stack, upstream, {"inputs_per_call": 500}, upstream_packing_seconds=0.05)
+    bad = [f"bad {number}" for number in range(200)]
+    also_bad = [f"also bad {number}" for number in range(9)]
+    stub, upstream.refused_texts = EmbeddingServiceStub(channel_to(address)), {*bad, *also_bad}
+    requests = [bad, *([f"{client} {number}" for number in range(10)] for client in range(3)), ["good", *also_bad]]
+    answers = await asyncio.gather(*(embed(stub, texts) for texts in requests), return_exceptions=True)
+    assert len(upstream.asked[0]) == 240
+    for texts, rows in zip(requests[1:4], answers[1:4], strict=True):
+        np.testing.assert_array_equal(rows, expected(texts))
+    assert [answers[0].code(), answers[4].code()] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
+    assert upstream.calls <= 1 + 4 * math.ceil(math.log2(240)) + len(requests)
+
+
+async def test_a_caller_of_many_refused_texts_hears_of_one_by_name(
+    stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
+) -> None:
+    address = await proxied(stack, upstream, {"inputs_per_call": 500})
+    stub, upstream.refused_texts = (
+        EmbeddingServiceStub(channel_to(address)),
+        {f"text {row}" for row in range(0, 100, 9)},
+    )
+    found = await failure(embed(stub, [f"text {number}" for number in range(200)]))
+    assert found[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_REJECTED")
+    assert int(found[2].removeprefix("inputs[").removesuffix("].text")) % 9 == 0
+
+
 async def test_a_call_that_is_refused_as_a_whole_is_not_taken_to_pieces(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
 ) -> None:

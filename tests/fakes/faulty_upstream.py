@@ -155,6 +155,9 @@ def _answer(request: dict[str, Any], fault: str) -> Any:
         "short vector": {**answer, "data": [{**row, "embedding": [0.5, 0.5]} for row in rows]},
         "nan": {**answer, "data": [{**row, "embedding": _written(vector("x") * np.nan, request)} for row in rows]},
         "no usage": {**answer, "usage": None},
+        "endless usage": {**answer, "usage": {"prompt_tokens": 1, "total_tokens": float("inf")}},
+        "huge number": {**answer, "data": [{**row, "embedding": [10**400] * DIMENSIONS} for row in rows]},
+        "deep json": b"[" * 100_000,
         "null usage": {**answer, "usage": {"prompt_tokens": None, "total_tokens": None}},
     }
     return changed.get(fault, answer)

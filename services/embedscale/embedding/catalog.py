@@ -20,7 +20,7 @@ class CatalogError(Exception):
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Prompts(_Entry):
@@ -159,6 +159,12 @@ class RemoteModel(Model):
     """What pins the upstream's weights, where it has something of the kind; part of the fingerprint."""
     price_per_million_tokens: float = Field(default=0.0, ge=0)
     """US dollars."""
+
+    @model_validator(mode="after")
+    def _is_cut_to_less(self) -> "RemoteModel":
+        if any(length >= self.dimensions for length in self.matryoshka):
+            raise ValueError(f"matryoshka has lengths that are not below dimensions, {self.dimensions}")
+        return self
 
 
 class UpstreamEntry(_Entry):

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from embedscale.openai_gateway.endpoints import Endpoints
 from embedscale.openai_gateway.errors import error_json, failure
@@ -31,13 +31,13 @@ def application(endpoints: Endpoints, keys: Collection[str]) -> Starlette:
         _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model),
     ]
     guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys), on_error=_unauthorized)] if keys else []
-    return Starlette(
-        routes=[
-            _route("GET", "/healthz", "/healthz", endpoints.health),
-            Mount("/v1", routes=routes, middleware=guard),
-        ],
+    guarded = Router(routes, redirect_slashes=False, middleware=guard)
+    starlette = Starlette(
+        routes=[_route("GET", "/healthz", "/healthz", endpoints.health), Mount("/v1", guarded)],
         exception_handlers={HTTPException: _no_such_route},
     )
+    starlette.router.redirect_slashes = False  # behind TLS it would send callers, with their keys, to plain HTTP
+    return starlette
 
 
 def _route(verb: str, path: str, name: str, handler: Handler) -> Route:
@@ -69,5 +69,6 @@ def _unauthorized(connection: HTTPConnection, error: AuthenticationError) -> Res
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return error_json(status, f"{request.method} is not known for this path", code="unknown_url")
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    message = f"{request.method} is not known for this path"
+    return error_json(status, message, code="unknown_url", headers=dict(headers or {}))

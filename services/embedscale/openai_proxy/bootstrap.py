@@ -10,7 +10,7 @@ from embedscale.embedding.redis_store import RedisStore
 from embedscale.openai_proxy.calls import Calls
 from embedscale.openai_proxy.engine import UpstreamEngine, upstream_names
 from embedscale.openai_proxy.keys import read_key
-from embedscale.openai_proxy.limiter import Limiter, SharedLimiter, buckets
+from embedscale.openai_proxy.limiter import Bucket, Limiter, SharedLimiter, buckets
 from embedscale.openai_proxy.packer import Packer
 from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.settings import ProxySettings
@@ -23,7 +23,7 @@ from embedscale.servicekit.redis_url import parse_redis_url
 
 
 def build(settings: ProxySettings, catalog: Catalog) -> Application:
-    """Build the application. Raises CatalogError if a wanted model has no upstream here, or none is left to host."""
+    """Build the application. Raises CatalogError if models and upstreams do not belong together, or none is left."""
     remote = {name: model for name, model in catalog.models.items() if isinstance(model, RemoteModel)}
     reachable = {name: model for name, model in remote.items() if model.upstream in settings.upstreams}
     unknown = [name for name in settings.models if name not in reachable]
@@ -31,6 +31,8 @@ def build(settings: ProxySettings, catalog: Catalog) -> Application:
         wanted = ", ".join(unknown) or "any model"
         upstreams = ", ".join(sorted({model.upstream for model in remote.values()}))
         raise CatalogError(f"no upstream is set for {wanted}: give --upstreams NAME=URL, NAME being one of {upstreams}")
+    if unused := settings.upstreams.keys() - {model.upstream for model in remote.values()}:
+        raise CatalogError(f"no model of the catalog has the upstream {', '.join(sorted(unused))}")
     state = SharedState(RedisStore(parse_redis_url(settings.redis_url)) if settings.redis_url else None)
     hosted = {name: reachable[name] for name in settings.models or sorted(reachable)}
     access = {name: _access(name, settings, catalog, state) for name in {one.upstream for one in hosted.values()}}
@@ -73,12 +75,23 @@ def _access(name: str, settings: ProxySettings, catalog: Catalog, state: SharedS
     )
 
 
+def packing_limits(entry: UpstreamEntry) -> UpstreamEntry:
+    """Limits of a call, which may not be more than the limit of a minute lets through at once."""
+    if not entry.tokens_per_minute:
+        return entry
+    most = min(entry.tokens_per_call, Bucket(entry.tokens_per_minute).burst)
+    return entry.model_copy(update={"tokens_per_call": most})
+
+
 def _engine(name: str, model: RemoteModel, access: _Access, settings: ProxySettings) -> UpstreamEngine:
     retries = Retries(settings.upstream_retries)
     calls = Calls(name, model, access.upstream, access.limiter, access.spending, retries)
     packers = {
         upstream_model: Packer(
-            partial(calls.make, upstream_model), access.slots, access.entry, settings.upstream_packing_seconds
+            partial(calls.make, upstream_model),
+            access.slots,
+            packing_limits(access.entry),
+            settings.upstream_packing_seconds,
         )
         for upstream_model in upstream_names(model)
     }

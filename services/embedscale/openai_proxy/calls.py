@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedscale.core.errors import EmbedscaleError, UpstreamRateLimited
+from embedscale.core.errors import EmbedscaleError, UpstreamRateLimited, UpstreamRefusedKey, UpstreamRejected
 from embedscale.embedding.catalog import RemoteModel
 from embedscale.openai_proxy.bisection import isolate
 from embedscale.openai_proxy.limiter import Limiter
@@ -80,12 +80,16 @@ class Calls:
         return texts
 
     async def _paid(self, upstream_model: str, texts: Sequence[QueuedText]) -> UpstreamAnswer:
-        reserved, spent = self._dollars(sum(text.tokens for text in texts)), 0.0
+        reserved = spent = self._dollars(sum(text.tokens for text in texts))
         seconds = max(text.order.deadline for text in texts) - time.monotonic()
         day = await self.spending.reserve(reserved)
         try:
             answer = await self.upstream.embed(upstream_model, [text.text for text in texts], self.model, seconds)
             spent = reserved if answer.tokens is None else self._dollars(answer.tokens)
+        except (TryAgain, TextsRefused, UpstreamRefusedKey, UpstreamRejected) as failure:
+            # Whoever computes sends a bill, even if the answer is not waited for or gets lost.
+            spent = reserved if isinstance(failure, TryAgain) and not failure.refused else 0.0
+            raise
         finally:
             await self.spending.settle(day, reserved, spent)
         UPSTREAM_TOKENS.labels(self.name).inc(answer.tokens or 0)

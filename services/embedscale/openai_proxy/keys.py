@@ -15,17 +15,25 @@ def key_variable(upstream: str) -> str:
 
 
 def read_key(upstream: str) -> str:
-    """The key of an upstream, "none" where none is given. Raises CatalogError if its file cannot be read."""
+    """The key of an upstream, "none" where none is given. Raises CatalogError if it or its file cannot be used."""
     variable = key_variable(upstream)
-    key, file = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
+    key, file = os.environ.get(variable, "").strip(), os.environ.get(f"{variable}_FILE")
     if key and file:
         raise CatalogError(f"both {variable} and {variable}_FILE are set: remove one")
     if not file:
-        return key or NO_KEY
+        return _sendable(key or NO_KEY, variable)
     try:
         key = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{variable}_FILE: {file} cannot be read: {type(error).__name__}") from None
     if not key:
         raise CatalogError(f"{variable}_FILE: {file} is empty")
+    return _sendable(key, f"{variable}_FILE")
+
+
+def _sendable(key: str, variable: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise CatalogError(
+            f"{variable}: the key has characters that cannot be sent: line breaks, or letters beyond ASCII"
+        )
     return key

@@ -1,7 +1,8 @@
 """Requests and tokens a minute: a generic cell rate algorithm, in this process or, for all replicas, in Redis.
 
 A tenth of a minute's limit may be used at once, and the rest flows at nine tenths of the rate, so that no minute,
-wherever it begins, has more than its limit. A call that is more than the burst waits until the bucket is full.
+wherever it begins, has more than its limit. Calls are packed so that none is more than that tenth. A single text that
+is waits until the bucket is full, and its minute may have as much more than the limit.
 """
 
 import math
@@ -28,9 +29,14 @@ class Bucket:
         return cost * _MINUTE_SECONDS / ((1 - _BURST) * self.per_minute)
 
     @property
+    def burst(self) -> int:
+        """What may be used at once."""
+        return max(int(_BURST * self.per_minute), 1)
+
+    @property
     def burst_seconds(self) -> float:
         """Time in which the burst flows."""
-        return self.seconds(max(_BURST * self.per_minute, 1.0))
+        return self.seconds(self.burst)
 
 
 class Limiter(Protocol):
@@ -61,13 +67,13 @@ class LocalLimiter:
         self._clock = clock
         self._full_at = dict.fromkeys(limits, 0.0)
         self._slack = _slack(limits)
-        self._paused_until = 0.0
+        self.paused_until = 0.0
         self.opens_at = 0.0
 
     async def reserve(self, tokens: int, most_seconds: float) -> float:
         """See `Limiter`."""
         now = self._clock()
-        opens = start = max(now, self._paused_until)
+        opens = start = max(now, self.paused_until)
         full_at: dict[str, float] = {}
         for name, bucket in self._limits.items():
             cost = bucket.seconds(tokens if name == "tokens" else 1)
@@ -75,13 +81,13 @@ class LocalLimiter:
             opens = max(opens, full_at[name] - max(cost, bucket.burst_seconds))
         if opens - now <= most_seconds:
             self._full_at = full_at
-        self.opens_at = max(opens - self._slack, self._paused_until)
+        self.opens_at = max(opens - self._slack, self.paused_until)
         return opens - now
 
     async def pause(self, seconds: float) -> None:
         """See `Limiter`."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
-        self.opens_at = max(self.opens_at, self._paused_until)
+        self.paused_until = max(self.paused_until, self._clock() + seconds)
+        self.opens_at = max(self.opens_at, self.paused_until)
 
 
 # KEYS: pause, then a bucket each. ARGV: most microseconds, then cost and burst of each bucket in microseconds.
@@ -130,7 +136,10 @@ class SharedLimiter:
         for name, bucket in self._limits.items():
             arguments += [bucket.seconds(tokens if name == "tokens" else 1), bucket.burst_seconds]
         answer = await self._state.run(_RESERVE, self._keys, [_micro(seconds) for seconds in arguments])
-        wait = await self._alone.reserve(tokens, most_seconds) if answer is None else int(answer) / _MICROSECONDS
+        if answer is None:
+            wait = await self._alone.reserve(tokens, most_seconds)
+        else:  # Redis may have been away when a pause was told
+            wait = max(int(answer) / _MICROSECONDS, self._alone.paused_until - time.monotonic())
         self.opens_at = max(time.monotonic() + wait - self._slack, self._alone.opens_at)
         return wait
 

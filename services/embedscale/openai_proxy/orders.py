@@ -56,6 +56,12 @@ class Order:
         if self.wanted:
             self.done.set_exception(error)
 
+    def give_up(self, error: Exception) -> None:
+        """End with the texts that are known to be refused, or with an error if none is."""
+        if self.wanted and self.refused:
+            self.done.set_result(None)
+        self.fail(error)
+
     def _end_if_complete(self) -> None:
         if self.wanted and len(self.rows) + len(self.refused) == self._count:
             self.done.set_result(None)

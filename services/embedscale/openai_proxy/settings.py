@@ -1,6 +1,8 @@
 """Settings of the OpenAI proxy."""
 
-from pydantic import Field
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
 
 from embedscale.embedding.settings import EmbeddingServerSettings
 
@@ -22,3 +24,12 @@ class ProxySettings(EmbeddingServerSettings):
     """Further tries after a failure that may pass, as long as the caller's deadline allows."""
     upstream_packing_seconds: float = Field(default=0.0, ge=0, le=10)
     """How long a text may wait for others to fill an upstream call; with 0 only while no call may be made anyway."""
+
+    @field_validator("upstreams")
+    @classmethod
+    def _are_urls(cls, upstreams: dict[str, str]) -> dict[str, str]:
+        for name, url in upstreams.items():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"{name} needs a base URL such as http://host:8000/v1")
+        return upstreams

@@ -8,15 +8,16 @@ from embedscale.openai_proxy.shared_state import SharedState
 _NANO = 1e9
 _KEPT_SECONDS = 2 * 86400
 
-# KEYS: the day's total. ARGV: change, limit (none: -1), seconds to keep. Answers whether it fitted, and the total.
+# KEYS: the day's total. ARGV: what is owed to it, change, limit (none: -1), seconds to keep.
+# Answers whether the change fitted, and the total.
 _CHANGE = """
-local total = tonumber(redis.call('GET', KEYS[1]) or '0')
-local change, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local total = redis.call('INCRBY', KEYS[1], ARGV[1])
+local change, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local fits = limit < 0 or total + change <= limit
 if fits then
-  total = redis.call('INCRBY', KEYS[1], ARGV[1])
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
+  total = redis.call('INCRBY', KEYS[1], ARGV[2])
 end
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return (fits and '1 ' or '0 ') .. string.format('%.0f', total)
 """
 
@@ -24,7 +25,8 @@ return (fits and '1 ' or '0 ') .. string.format('%.0f', total)
 class Spending:
     """US dollars of a day (UTC), counted in thousand-millionths, with all processes that share a Redis.
 
-    Where Redis does not answer, counting goes on from the last total that it told.
+    Where Redis does not answer, counting goes on from the last total that it told; what was counted meanwhile is
+    added to Redis's total when it is back.
     """
 
     def __init__(self, upstream: str, dollars_per_day: float | None, state: SharedState) -> None:
@@ -33,6 +35,7 @@ class Spending:
         self._state = state
         self._day = ""
         self._known = 0
+        self._owed = 0
 
     async def reserve(self, dollars: float) -> str:
         """Count what a call may cost; the day it counts for. Raises SpendingLimitReached if that exceeds the limit."""
@@ -49,16 +52,26 @@ class Spending:
 
     async def _changed(self, day: str, change: int, limit: int) -> bool:
         if day > self._day:
-            self._day, self._known = day, 0
+            self._day, self._known, self._owed = day, 0, 0
         key = f"es1-spent:{{{self._upstream}}}:{day}"
-        answer = await self._state.run(_CHANGE, [key], [str(change), str(limit), str(_KEPT_SECONDS)])
-        if answer is not None:
-            fits, total = answer.split()
-            self._known = int(total) if day == self._day else self._known
-            return fits == "1"
-        fits_here = limit < 0 or self._known + change <= limit
-        self._known += change if fits_here and day == self._day else 0
-        return fits_here
+        owed = self._taken_debt() if day == self._day else 0
+        answer = await self._state.run(_CHANGE, [key], [str(owed), str(change), str(limit), str(_KEPT_SECONDS)])
+        if answer is None:
+            return self._changed_here(day, change, owed, limit)
+        fits, total = answer.split()
+        self._known = int(total) if day == self._day else self._known
+        return fits == "1"
+
+    def _changed_here(self, day: str, change: int, owed: int, limit: int) -> bool:
+        fits = limit < 0 or self._known + change <= limit
+        if day == self._day:
+            self._known += change if fits else 0
+            self._owed += owed + (change if fits else 0)
+        return fits
+
+    def _taken_debt(self) -> int:
+        owed, self._owed = self._owed, 0
+        return owed
 
 
 def _to_next_day() -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 
@@ -39,11 +40,14 @@ class UpstreamAnswer:
 
 
 class TryAgain(Exception):
-    """A call failed in a way that may pass: `told` are the seconds that the upstream asks for, if it does."""
+    """A call failed in a way that may pass: `told` are the seconds that the upstream asks for, if it does.
 
-    def __init__(self, error: EmbedscaleError, told: float | None = None) -> None:
+    `refused` says whether it is known that nothing was computed, so that nothing is charged.
+    """
+
+    def __init__(self, error: EmbedscaleError, told: float | None = None, *, refused: bool) -> None:
         super().__init__(error.message)
-        self.error, self.told = error, told
+        self.error, self.told, self.refused = error, told, refused
 
 
 class TextsRefused(Exception):
@@ -108,10 +112,12 @@ class Upstream:
             usage, named = answer.get("usage"), str(answer.get("model") or "")
             tokens = max(int(usage["total_tokens"]), 0) if usage else None
         except TimeoutError:
-            raise TryAgain(UpstreamUnavailable(f"upstream {self.name!r} did not answer in time")) from None
+            raise TryAgain(
+                UpstreamUnavailable(f"upstream {self.name!r} did not answer in time"), refused=False
+            ) from None
         except openai.OpenAIError as error:
             raise _translated(error, self.name) from None
-        except (AttributeError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             raise UpstreamChanged(f"upstream {self.name!r} did not answer as an embeddings endpoint does") from None
         if vectors is None:
             what = f"{len(texts)} vectors of {model.dimensions} numbers"
@@ -149,9 +155,10 @@ def _translated(error: openai.OpenAIError, name: str) -> Exception:
         case openai.APIStatusError():
             return _of_status(error, name)
         case openai.APITimeoutError():
-            return TryAgain(UpstreamUnavailable(f"upstream {name!r} did not answer in time"))
+            return TryAgain(UpstreamUnavailable(f"upstream {name!r} did not answer in time"), refused=False)
         case openai.APIConnectionError():
-            return TryAgain(UpstreamUnavailable(f"upstream {name!r} cannot be reached"))
+            unsent = isinstance(error.__cause__, httpx.ConnectError)
+            return TryAgain(UpstreamUnavailable(f"upstream {name!r} cannot be reached"), refused=unsent)
         case _:
             return UpstreamChanged(f"upstream {name!r} gave an answer that is not an embeddings answer")
 
@@ -164,8 +171,11 @@ def _of_status(error: openai.APIStatusError, name: str) -> Exception:
         told = retry_after(headers)
         told = exhausted(headers) if told is None else told
         pause = _DEFAULT_RETRY_AFTER_SECONDS if told is None else told
-        return TryAgain(UpstreamRateLimited(f"upstream {name!r} limits the rate", retry_after=pause), told)
+        return TryAgain(
+            UpstreamRateLimited(f"upstream {name!r} limits the rate", retry_after=pause), told, refused=True
+        )
     if status in _MAY_PASS or status >= 500:
-        return TryAgain(UpstreamUnavailable(f"upstream {name!r} failed (HTTP {status})"), retry_after(headers))
+        failed = UpstreamUnavailable(f"upstream {name!r} failed (HTTP {status})")
+        return TryAgain(failed, retry_after(headers), refused=True)
     refusal = UpstreamRejected(f"upstream {name!r} refused the request (HTTP {status})")
     return TextsRefused(refusal) if status in _ABOUT_TEXTS else refusal
