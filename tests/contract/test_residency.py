@@ -23,9 +23,11 @@ from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
 from embedscale.servicekit.lifecycle import Server
+from embedscale.v1 import cache_service_pb2 as cache_pb
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1.cache_service_pb2_grpc import CacheServiceStub
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.conftest import MINILM, served
+from tests.conftest import MINILM, RedisServer, served
 from tests.contract.test_embedding_service import failure, fresh
 from tests.contract.test_families import local
 from tests.fakes import tiny_models
@@ -162,6 +164,17 @@ async def test_only_models_that_are_hosted_can_be_preloaded(start: Start) -> Non
 async def test_a_server_none_of_whose_models_fits_does_not_start(start: Start) -> None:
     with pytest.raises(Exception, match=r"bert: it needs .* and the budget is 0.00 GB"):
         await start(["bert"], memory_budget="1kB")
+
+
+async def test_the_cache_is_told_and_emptied_while_a_model_was_never_loaded(
+    start: Start, own_redis: RedisServer, channel_to: Callable
+) -> None:
+    embedder = await start(["bert", "qwen2"], preload=["bert"], redis_url=own_redis.url)
+    cache = CacheServiceStub(channel_to(embedder.address))
+    assert (await cache.GetCacheStats(cache_pb.GetCacheStatsRequest())).redis_state == cache_pb.REDIS_STATE_IN_USE
+    assert (await embedder.states())["qwen2"] == "UNLOADED"
+    assert (await cache.PurgeCache(cache_pb.PurgeCacheRequest(model="qwen2"))).purged_vectors == 0
+    assert (await embedder.states())["qwen2"] == "READY"
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedscale.core.errors import InvalidField, UpstreamUnavailable
-from embedscale.embedding.breaker import FAILURES
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.tiered_cache import TieredVectorCache
+from embedscale.servicekit.redis_connection import FAILURES
 
 _FINGERPRINT_DIGITS = 32
 _SECONDS = 60.0
@@ -67,8 +67,11 @@ class CacheAdmin:
         return await self._purge_redis(redis.store, prefix) if redis else purged
 
     async def purge_model(self, name: str) -> int:
-        """Drop all vectors of a model, whatever the way with long texts. Raises ModelNotFound, and as `purge` does."""
-        engine = self._models.find(name)
+        """Drop all vectors of a model, whatever the way with long texts; one never loaded is loaded to learn its name.
+
+        Raises ModelNotFound, ModelStarting, ModelFailed, and as `purge` does.
+        """
+        engine = await self._models.ready(name)
         spaces = {engine.fingerprint(mode) for mode in engine.info.truncations}
         return sum([await self.purge(space) for space in sorted(spaces)])
 
@@ -93,5 +96,6 @@ class CacheAdmin:
         return [SpaceUsage(name, models.get(name, ""), keys[name], sizes[name]) for name in sorted(keys)]
 
     def _by_fingerprint(self) -> Mapping[str, str]:
-        engines = [self._models.find(info.name) for info in self._models.models()]
+        """Models that were ready once; what the others' spaces are is not known yet."""
+        engines = [self._models.find(info.name) for info in self._models.models() if info.fingerprint]
         return {engine.fingerprint(mode): engine.info.name for engine in engines for mode in engine.info.truncations}
