@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from safetensors.numpy import load_file, save_file
 
 from embedscale.core.embedding import InputType, Truncation
 from embedscale.embedder import bootstrap
@@ -117,6 +118,20 @@ async def test_reloaded_weights_compute_the_same_bytes(start: Start) -> None:
         first, _, again = [await embedder.embed(name, texts) for name in ("bert", "qwen2", "bert")]
         assert (again.embeddings, again.fingerprint) == (first.embeddings, first.fingerprint)
         assert not again.inputs[0].cache_hit
+
+
+async def test_a_model_whose_files_changed_does_not_come_back_under_the_old_fingerprint(
+    start: Start, tmp_path: Path
+) -> None:
+    folder = tiny_models.build(tmp_path / "changing", "bert")
+    embedder = await start(["changing", "qwen2"], {"changing": local(folder)}, memory_budget="200kB")
+    await embedder.embed("changing", ["a"])
+    weights = {name: 1.1 * tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors")
+    await embedder.embed("qwen2", ["a"])
+    assert (await embedder.states())["changing"] == "UNLOADED"
+    with pytest.raises(grpc.aio.AioRpcError, match="no longer the one that was loaded before"):
+        await embedder.embed("changing", ["b"])
 
 
 async def test_callers_of_all_models_at_once_are_all_answered(one_at_a_time: Embedder) -> None:

@@ -146,7 +146,10 @@ class TorchEngine:
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
         space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}
-        self._fingerprints = {way: fingerprint({**space, "long_text": way}) for way in ("end", "windows")}
+        fingerprints = {way: fingerprint({**space, "long_text": way}) for way in ("end", "windows")}
+        if self._fingerprints not in ({}, fingerprints):
+            raise WeightsError(f"the model in {folder} is no longer the one that was loaded before: restart the server")
+        self._fingerprints = fingerprints
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
