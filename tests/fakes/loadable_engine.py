@@ -58,10 +58,12 @@ class LoadableEngine(HashEngine):
         self.ledger.change(-self.real_bytes)
         self.ledger.loaded.remove(self.info.name)
 
-    async def embed(self, texts: Sequence[PreparedText], truncation: Truncation) -> EngineBatch:
+    async def embed(
+        self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
+    ) -> EngineBatch:
         assert self.info.state is ModelState.READY, "computed while not in memory"
         self.computing += 1
         try:
-            return await super().embed(texts, truncation)
+            return await super().embed(texts, truncation, deadline)
         finally:
             self.computing -= 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedscale.core.embedding import InputType, ModelState, Truncation
+from embedscale.core.embedding import EngineLoad, InputType, ModelState, Truncation
 from embedscale.core.errors import ModelFailed, Overloaded
 from embedscale.embedding.residency import Residency, ResidentEngine
 from tests.fakes.loadable_engine import Ledger, LoadableEngine
@@ -102,6 +102,19 @@ async def test_a_caller_who_leaves_does_not_stop_the_load_that_others_wait_for()
     first.cancel()
     await second
     assert world.engines["a"].loads == 1
+
+
+async def test_work_that_waits_for_a_load_is_queued() -> None:
+    world = World({"a": 1}, budget=1)
+    world.engines["a"].load = EngineLoad(0, 400_000, None)
+    world.engines["a"].load_seconds = 0.05
+    calls = [asyncio.create_task(world.call("a")) for _ in range(10)]
+    await until(lambda: world.engines["a"].loads == 1)
+    calls.pop().cancel()
+    await asyncio.sleep(0)
+    assert world.models["a"].load == EngineLoad(9 * 4, 400_000, None)  # of "query: a", at four characters a token
+    await asyncio.gather(*calls)
+    assert world.models["a"].load == EngineLoad(0, 400_000, None)
 
 
 async def test_a_model_larger_than_the_budget_is_refused_with_both_figures() -> None:
