@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from embedscale.core.embedding import EngineLoad, InputType, ModelState, Truncation
 from embedscale.core.errors import ModelFailed, Overloaded
+from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.residency import Residency, ResidentEngine
 from tests.fakes.loadable_engine import Ledger, LoadableEngine
 
@@ -170,6 +171,15 @@ async def test_starting_a_model_never_raises() -> None:
     await world.models["bad"].start()
     await world.models["large"].start()
     assert [world.models[name].info.state for name in ("bad", "large")] == [ModelState.FAILED] * 2
+
+
+async def test_a_model_that_left_for_one_that_fails_still_makes_a_server() -> None:
+    world = World({"good": 1, "bad": 1}, budget=1)
+    world.engines["bad"].fault = "there are no weights"
+    registry = ModelRegistry(list(world.models.values()))
+    await registry.start()
+    await (await registry.ready("good")).embed([], Truncation.END)
+    await registry.close()
 
 
 async def test_weights_that_take_more_than_was_estimated_push_others_out() -> None:

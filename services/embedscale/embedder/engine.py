@@ -116,7 +116,7 @@ class TorchEngine:
 
     def fingerprint(self, truncation: Truncation) -> str:
         """See `Engine`: ERROR and END share a space, for a vector that END returns uncut is the one of ERROR."""
-        return self._fingerprints["windows" if truncation is Truncation.WINDOWS else "end"]
+        return self._fingerprints.get("windows" if truncation is Truncation.WINDOWS else "end", "")
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """See `Engine`."""

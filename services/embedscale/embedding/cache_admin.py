@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from embedscale.core.errors import InvalidField, UpstreamUnavailable
+from embedscale.core.ports import Engine
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.tiered_cache import TieredVectorCache
@@ -71,9 +72,10 @@ class CacheAdmin:
 
         Raises ModelNotFound, ModelStarting, ModelFailed, and as `purge` does.
         """
-        engine = await self._models.ready(name)
-        spaces = {engine.fingerprint(mode) for mode in engine.info.truncations}
-        return sum([await self.purge(space) for space in sorted(spaces)])
+        engine = self._models.find(name)
+        if not _fingerprints(engine):
+            await self._models.ready(name)
+        return sum([await self.purge(space) for space in _fingerprints(engine)])
 
     async def _purge_redis(self, store: RedisStore, prefix: str) -> int:
         try:
@@ -96,6 +98,10 @@ class CacheAdmin:
         return [SpaceUsage(name, models.get(name, ""), keys[name], sizes[name]) for name in sorted(keys)]
 
     def _by_fingerprint(self) -> Mapping[str, str]:
-        """Models that were ready once; what the others' spaces are is not known yet."""
-        engines = [self._models.find(info.name) for info in self._models.models() if info.fingerprint]
-        return {engine.fingerprint(mode): engine.info.name for engine in engines for mode in engine.info.truncations}
+        engines = [self._models.find(info.name) for info in self._models.models()]
+        return {space: engine.info.name for engine in engines for space in _fingerprints(engine)}
+
+
+def _fingerprints(engine: Engine) -> Sequence[str]:
+    """Of the engine's spaces, whatever the way with long texts; none for a model that was never loaded."""
+    return sorted({engine.fingerprint(mode) for mode in engine.info.truncations} - {""})
