@@ -1,13 +1,15 @@
 """Every form of URL against a real server of that form: vectors are written, found by another server, and purged."""
 
+import asyncio
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 import redis
 
+from embedscale.cli.local_cluster import free_port
 from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import cache_service_pb2 as pb
 from tests import redis_servers
@@ -59,6 +61,24 @@ async def test_a_cluster_of_three_nodes_uses_all_of_them(tmp_path: Path, channel
         for port in ports:
             with redis.Redis(port=port) as client:
                 assert client.dbsize() > len(TEXTS) / 5
+
+
+async def test_a_cluster_that_is_absent_at_the_start_is_passed_over(channel_to: Callable) -> None:
+    async with caching(f"redis+cluster://127.0.0.1:{free_port()}", channel_to) as server:
+        assert not await server.right("x")
+        assert (await server.stats()).redis_state == pb.REDIS_STATE_PASSED_OVER
+
+
+async def test_a_cluster_all_of_whose_nodes_die_fails_no_request(tmp_path: Path, channel_to: Callable) -> None:
+    with ExitStack() as nodes:
+        url, _ = nodes.enter_context(redis_servers.cluster(tmp_path))
+        async with caching(url, channel_to) as server:
+            assert not await server.right("x")
+            nodes.close()
+            for number in range(20):
+                assert not await server.right(f"later {number}")
+                await asyncio.sleep(0.05)
+            assert (await server.stats()).redis_state == pb.REDIS_STATE_PASSED_OVER
 
 
 async def test_a_master_behind_a_sentinel(tmp_path: Path, channel_to: Callable) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from safetensors.numpy import load_file, save_file
 
 from embedscale.core.embedding import InputType, Truncation
 from embedscale.embedder import bootstrap
@@ -23,9 +24,11 @@ from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
 from embedscale.servicekit.lifecycle import Server
+from embedscale.v1 import cache_service_pb2 as cache_pb
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1.cache_service_pb2_grpc import CacheServiceStub
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.conftest import MINILM, served
+from tests.conftest import MINILM, RedisServer, served
 from tests.contract.test_embedding_service import failure, fresh
 from tests.contract.test_families import local
 from tests.fakes import tiny_models
@@ -117,6 +120,20 @@ async def test_reloaded_weights_compute_the_same_bytes(start: Start) -> None:
         assert not again.inputs[0].cache_hit
 
 
+async def test_a_model_whose_files_changed_does_not_come_back_under_the_old_fingerprint(
+    start: Start, tmp_path: Path
+) -> None:
+    folder = tiny_models.build(tmp_path / "changing", "bert")
+    embedder = await start(["changing", "qwen2"], {"changing": local(folder)}, memory_budget="200kB")
+    await embedder.embed("changing", ["a"])
+    weights = {name: 1.1 * tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors")
+    await embedder.embed("qwen2", ["a"])
+    assert (await embedder.states())["changing"] == "UNLOADED"
+    with pytest.raises(grpc.aio.AioRpcError, match="no longer the one that was loaded before"):
+        await embedder.embed("changing", ["b"])
+
+
 async def test_callers_of_all_models_at_once_are_all_answered(one_at_a_time: Embedder) -> None:
     calls = [one_at_a_time.embed(name, fresh(2)) for _ in range(6) for name in ("bert", "qwen2", "mistral")]
     answers = await asyncio.gather(*calls)
@@ -162,6 +179,17 @@ async def test_only_models_that_are_hosted_can_be_preloaded(start: Start) -> Non
 async def test_a_server_none_of_whose_models_fits_does_not_start(start: Start) -> None:
     with pytest.raises(Exception, match=r"bert: it needs .* and the budget is 0.00 GB"):
         await start(["bert"], memory_budget="1kB")
+
+
+async def test_the_cache_is_told_and_emptied_while_a_model_was_never_loaded(
+    start: Start, own_redis: RedisServer, channel_to: Callable
+) -> None:
+    embedder = await start(["bert", "qwen2"], preload=["bert"], redis_url=own_redis.url)
+    cache = CacheServiceStub(channel_to(embedder.address))
+    assert (await cache.GetCacheStats(cache_pb.GetCacheStatsRequest())).redis_state == cache_pb.REDIS_STATE_IN_USE
+    assert (await embedder.states())["qwen2"] == "UNLOADED"
+    assert (await cache.PurgeCache(cache_pb.PurgeCacheRequest(model="qwen2"))).purged_vectors == 0
+    assert (await embedder.states())["qwen2"] == "READY"
 
 
 @pytest.fixture

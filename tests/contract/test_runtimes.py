@@ -1,6 +1,8 @@
 """onnxruntime beside torch: chosen where it is right, kept in the cache, and given up where it is not."""
 
+import json
 import logging
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -128,6 +130,18 @@ def test_processes_that_export_at_once_agree_and_leave_nothing_else(tiny: Path, 
         first, second = pool.map(_vectors, [tiny] * 2)
     np.testing.assert_array_equal(first, second)
     assert [path.name.partition("-")[0] for path in home.iterdir()] == ["onnx"]
+
+
+def test_a_graph_is_for_one_tokenizer(tiny: Path, home: Path, tmp_path: Path) -> None:
+    """The ranges of int8 are measured on its tokens."""
+    other = Path(shutil.copytree(tiny, tmp_path / "other"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    words = list(tokenizer["model"]["vocab"])
+    tokenizer["model"]["vocab"] = dict(zip([*words[:10], *reversed(words[10:])], range(len(words)), strict=True))
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    for folder in (tiny, other):
+        encoder(folder, quantization="int8", runtime="onnxruntime")
+    assert len(list(home.iterdir())) == 2
 
 
 async def test_each_runtime_and_quantization_is_a_vector_space_of_its_own(tiny: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedscale.core.embedding import InputType, ModelState, Truncation
+from embedscale.core.embedding import EngineLoad, InputType, ModelState, Truncation
 from embedscale.core.errors import ModelFailed, Overloaded
+from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.residency import Residency, ResidentEngine
 from tests.fakes.loadable_engine import Ledger, LoadableEngine
 
@@ -104,6 +105,19 @@ async def test_a_caller_who_leaves_does_not_stop_the_load_that_others_wait_for()
     assert world.engines["a"].loads == 1
 
 
+async def test_work_that_waits_for_a_load_is_queued() -> None:
+    world = World({"a": 1}, budget=1)
+    world.engines["a"].load = EngineLoad(0, 400_000, None)
+    world.engines["a"].load_seconds = 0.05
+    calls = [asyncio.create_task(world.call("a")) for _ in range(10)]
+    await until(lambda: world.engines["a"].loads == 1)
+    calls.pop().cancel()
+    await asyncio.sleep(0)
+    assert world.models["a"].load == EngineLoad(9 * 4, 400_000, None)  # of "query: a", at four characters a token
+    await asyncio.gather(*calls)
+    assert world.models["a"].load == EngineLoad(0, 400_000, None)
+
+
 async def test_a_model_larger_than_the_budget_is_refused_with_both_figures() -> None:
     world = World({"small": 100, "large": 14220}, budget=4000)
     with pytest.raises(ModelFailed, match=r"'large' cannot be loaded: it needs 14.22 GB .* budget is 4.00 GB"):
@@ -157,6 +171,15 @@ async def test_starting_a_model_never_raises() -> None:
     await world.models["bad"].start()
     await world.models["large"].start()
     assert [world.models[name].info.state for name in ("bad", "large")] == [ModelState.FAILED] * 2
+
+
+async def test_a_model_that_left_for_one_that_fails_still_makes_a_server() -> None:
+    world = World({"good": 1, "bad": 1}, budget=1)
+    world.engines["bad"].fault = "there are no weights"
+    registry = ModelRegistry(list(world.models.values()))
+    await registry.start()
+    await (await registry.ready("good")).embed([], Truncation.END)
+    await registry.close()
 
 
 async def test_weights_that_take_more_than_was_estimated_push_others_out() -> None:

@@ -49,7 +49,7 @@ class Engine(Protocol):
         """Give back threads, memory and connections."""
 
     def fingerprint(self, truncation: Truncation) -> str:
-        """Name of the vector space under a policy for long texts."""
+        """Name of the vector space under a policy for long texts; empty as long as it is not known."""
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """Apply the prompt."""

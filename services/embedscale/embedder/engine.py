@@ -116,7 +116,7 @@ class TorchEngine:
 
     def fingerprint(self, truncation: Truncation) -> str:
         """See `Engine`: ERROR and END share a space, for a vector that END returns uncut is the one of ERROR."""
-        return self._fingerprints["windows" if truncation is Truncation.WINDOWS else "end"]
+        return self._fingerprints.get("windows" if truncation is Truncation.WINDOWS else "end", "")
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """See `Engine`."""
@@ -146,7 +146,10 @@ class TorchEngine:
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
         space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}
-        self._fingerprints = {way: fingerprint({**space, "long_text": way}) for way in ("end", "windows")}
+        fingerprints = {way: fingerprint({**space, "long_text": way}) for way in ("end", "windows")}
+        if self._fingerprints not in ({}, fingerprints):
+            raise WeightsError(f"the model in {folder} is no longer the one that was loaded before: restart the server")
+        self._fingerprints = fingerprints
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:

@@ -14,6 +14,7 @@ import onnxruntime
 
 from embedscale.core.embedding import Matrix
 from embedscale.core.vectors import l2_normalized
+from embedscale.embedder.memory import release
 from embedscale.embedder.network import Ids, Network
 from embedscale.embedder.once import made_once
 from embedscale.embedder.onnx_export import export
@@ -23,7 +24,7 @@ from embedscale.embedder.probe import probe_batches
 from embedscale.embedder.profile import Profile
 from embedscale.embedder.tokenizing import read_tokenizer
 from embedscale.embedder.torch_network import TorchNetwork
-from embedscale.embedder.weights import WeightsError, cache_folder, file_digest
+from embedscale.embedder.weights import WeightsError, cache_folder, file_digest, file_digests
 from embedscale.embedding.catalog import LocalModel
 
 Batches = Sequence[tuple[Ids, Ids]]
@@ -81,11 +82,10 @@ def _elsewhere(work: Callable[..., None], *arguments: object) -> None:
 
 
 def _key(folder: Path, model: LocalModel, profile: Profile) -> str:
-    files = {path.name: file_digest(path) for path in (folder / "config.json", *folder.glob("*.safetensors"))}
     parts = [
         _LAYOUT,
         onnxruntime.__version__,
-        files,
+        file_digests(folder, model),  # the tokenizer's too, for int8 is measured on its tokens
         profile.pooling,
         profile.max_tokens,
         model.quantization,
@@ -102,10 +102,12 @@ def _make(folder: Path, model: LocalModel, profile: Profile, draft: Path) -> Non
     graph = draft / "model.onnx"
     facts: dict[str, object] = {"runtime": "onnxruntime"}
     export(reference, graph)
+    release(cycles=True)  # onnxruntime's optimizer leaves some eight times the weights in cycles
     _compare(reference, graph, batches, _farthest)
     if model.quantization == "int8":
         quantize(graph, batches)
-        facts["weight_bits"] = weight_bits()
+        release(cycles=True)
+        facts |= {"weight_bits": weight_bits(), "layout": _LAYOUT}
         _compare(reference, graph, batches, _least_cosine)
     described = {"hidden_size": reference.hidden_size, "parameters": reference.parameters, "facts": facts}
     (draft / "model.json").write_text(json.dumps({**described, "sha256": file_digest(graph)}), "utf-8")

@@ -1,13 +1,18 @@
 """From texts to token ids that fit the model."""
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import AutoTokenizer
+
+_READING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,9 @@ def read_tokenizer(folder: Path) -> "Tokenizer":
 
     Reading one of 250,000 pieces stops all of Python for a second, and it is the same for every number format.
     """
-    files = sorted(path for path in folder.resolve().glob("*.json") if path.is_file())
-    return _read(folder.resolve(), tuple((path.name, path.stat().st_mtime_ns) for path in files))
+    files = sorted(path for path in folder.resolve().iterdir() if path.is_file())
+    with _READING:  # for a cache alone lets all who come at once read
+        return _read(folder.resolve(), tuple((path.name, path.stat().st_mtime_ns) for path in files))
 
 
 @cache
@@ -42,10 +48,10 @@ class Tokenizer:
         self._add_stated(folder)
         self.special_count = len(self._prefix) + len(self._suffix)
 
-    @property
-    def ordinary_ids(self) -> list[int]:
+    @cached_property
+    def ordinary_ids(self) -> NDArray[np.int64]:
         """Ids of the tokens that texts are made of, special ones left out."""
-        return sorted(set(range(len(self._tokenizer))) - set(self._tokenizer.all_special_ids))
+        return np.setdiff1d(np.arange(len(self._tokenizer)), self._tokenizer.all_special_ids)
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Token ids of each text."""

@@ -5,15 +5,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import RedisError
-
 from embedscale.embedding.cache_meter import CacheMeter
+from embedscale.servicekit.redis_connection import FAILURES
 from embedscale.servicekit.telemetry import CACHE_BREAKER_OPEN
 
 log = logging.getLogger(__name__)
-
-FAILURES = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError)
-"""What Redis being absent, slow, full or strange looks like."""
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from embedscale.core.errors import InvalidField, UpstreamUnavailable
-from embedscale.embedding.breaker import FAILURES
+from embedscale.core.ports import Engine
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.tiered_cache import TieredVectorCache
+from embedscale.servicekit.redis_connection import FAILURES
 
 _FINGERPRINT_DIGITS = 32
 _SECONDS = 60.0
@@ -67,10 +68,14 @@ class CacheAdmin:
         return await self._purge_redis(redis.store, prefix) if redis else purged
 
     async def purge_model(self, name: str) -> int:
-        """Drop all vectors of a model, whatever the way with long texts. Raises ModelNotFound, and as `purge` does."""
+        """Drop all vectors of a model, whatever the way with long texts; one never loaded is loaded to learn its name.
+
+        Raises ModelNotFound, ModelStarting, ModelFailed, and as `purge` does.
+        """
         engine = self._models.find(name)
-        spaces = {engine.fingerprint(mode) for mode in engine.info.truncations}
-        return sum([await self.purge(space) for space in sorted(spaces)])
+        if not _fingerprints(engine):
+            await self._models.ready(name)
+        return sum([await self.purge(space) for space in _fingerprints(engine)])
 
     async def _purge_redis(self, store: RedisStore, prefix: str) -> int:
         try:
@@ -94,4 +99,9 @@ class CacheAdmin:
 
     def _by_fingerprint(self) -> Mapping[str, str]:
         engines = [self._models.find(info.name) for info in self._models.models()]
-        return {engine.fingerprint(mode): engine.info.name for engine in engines for mode in engine.info.truncations}
+        return {space: engine.info.name for engine in engines for space in _fingerprints(engine)}
+
+
+def _fingerprints(engine: Engine) -> Sequence[str]:
+    """Of the engine's spaces, whatever the way with long texts; none for a model that was never loaded."""
+    return sorted({engine.fingerprint(mode) for mode in engine.info.truncations} - {""})

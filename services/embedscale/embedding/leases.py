@@ -9,14 +9,16 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from embedscale.core.embedding import Embedding, PreparedText, VectorSpace
-from embedscale.embedding.breaker import FAILURES, Breaker
+from embedscale.embedding.breaker import Breaker
 from embedscale.embedding.cache_codec import cache_key
 from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.patience import within
 from embedscale.embedding.redis_cache import RedisReader
 from embedscale.embedding.redis_store import RedisStore
+from embedscale.servicekit.redis_connection import FAILURES
 from embedscale.servicekit.telemetry import COALESCED_TEXTS
 
 _SAFE_SHARE = 0.8
@@ -31,20 +33,28 @@ def lease_key(key: bytes) -> bytes:
 
 
 class HeldLeases:
-    """The leases that this process holds, and until when."""
+    """The leases that this process holds, and until when, the first to end first."""
 
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
 
     def hold(self, keys: Sequence[bytes], seconds: float) -> None:
         """Note new leases of values."""
-        until = time.monotonic() + seconds * _SAFE_SHARE
-        self._until |= dict.fromkeys(keys, until)
+        now = time.monotonic()
+        self._forget_ended(now)
+        for key in keys:
+            self._until.pop(key, None)
+            self._until[key] = now + seconds * _SAFE_SHARE
 
     def releasable(self, keys: Sequence[bytes]) -> list[bytes]:
         """Forget the leases of values; returns the keys of those leases that are surely still held."""
         now = time.monotonic()
         return [lease_key(key) for key in keys if self._until.pop(key, 0.0) > now]
+
+    def _forget_ended(self, now: float) -> None:
+        """Leases of vectors that were never written, being unsound or too many at once, end by themselves."""
+        for key in list(takewhile(lambda key: self._until[key] <= now, self._until)):
+            del self._until[key]
 
 
 class RedisLeases:

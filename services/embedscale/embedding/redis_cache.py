@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from embedscale.core.embedding import Embedding, VectorSpace
-from embedscale.embedding.breaker import FAILURES, Breaker
+from embedscale.embedding.breaker import Breaker
 from embedscale.embedding.cache_codec import CorruptValue, unpack
 from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.patience import within
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.soundness import sound
+from embedscale.servicekit.redis_connection import FAILURES
 
 
 class RedisReader:

@@ -24,7 +24,7 @@ class Write:
 
 
 class RedisStore:
-    """Keys and values as bytes. Every method may raise RedisError or OSError, or not return for long.
+    """Keys and values as bytes. Every method may raise one of `FAILURES`, or not return for long.
 
     UNLINK is sent by name: a cluster's pipeline would run its method `unlink` by itself.
     """

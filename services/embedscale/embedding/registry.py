@@ -22,7 +22,7 @@ class ModelRegistry:
         self._starting = [asyncio.create_task(self._engines[name].start()) for name in self._preload]
         for next_started in asyncio.as_completed(self._starting):
             await next_started
-            if any(info.state is ModelState.READY for info in self.models()):
+            if any(info.fingerprint for info in self.models()):  # it may have left memory for the next one already
                 return
         preloaded = [self._engines[name].info for name in self._preload]
         raise ModelFailed("; ".join(f"{info.name}: {info.state_message}" for info in preloaded))

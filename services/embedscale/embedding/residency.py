@@ -19,6 +19,7 @@ from embedscale.core.embedding import (
 )
 from embedscale.core.errors import EmbedscaleError, ModelFailed, Overloaded
 from embedscale.core.ports import UnloadableEngine
+from embedscale.embedding.admission import estimated_tokens
 from embedscale.servicekit.telemetry import LOADED_BYTES, LOADED_MODELS, MODEL_LOADS, MODEL_UNLOADS
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class ResidentEngine:
         self._engine = engine
         self._residency = residency
         self._users = 0
+        self._waiting_tokens = 0
         self._loading: asyncio.Task[EmbedscaleError | None] | None = None
         self._retry_at = 0.0
         self.last_used = 0.0
@@ -139,8 +141,9 @@ class ResidentEngine:
 
     @property
     def load(self) -> EngineLoad | None:
-        """See `Engine`."""
-        return self._engine.load
+        """See `Engine`. Work that waits for the model to be loaded again is queued like any other."""
+        load = self._engine.load
+        return replace(load, queued_tokens=load.queued_tokens + self._waiting_tokens) if load else None
 
     async def prime(self) -> None:
         """See `Engine`."""
@@ -175,7 +178,7 @@ class ResidentEngine:
         self, texts: Sequence[PreparedText], truncation: Truncation, deadline: float | None = None
     ) -> EngineBatch:
         """See `Engine`."""
-        async with self._in_use():
+        async with self._in_use(estimated_tokens(texts, truncation, self._engine.info.max_tokens)):
             return await self._engine.embed(texts, truncation, deadline)
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
@@ -196,10 +199,15 @@ class ResidentEngine:
         return self._engine.info.state is ModelState.READY and self._loading is None
 
     @asynccontextmanager
-    async def _in_use(self) -> AsyncIterator[None]:
+    async def _in_use(self, tokens: int = 0) -> AsyncIterator[None]:
+        """Hold the model in memory; `tokens` are what is to be computed."""
         self._users += 1
         try:
-            await self._need()
+            self._waiting_tokens += tokens
+            try:
+                await self._need()
+            finally:
+                self._waiting_tokens -= tokens
             yield
         finally:
             self._users -= 1

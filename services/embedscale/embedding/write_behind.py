@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from embedscale.core.embedding import Embedding
-from embedscale.embedding.breaker import FAILURES, Breaker
+from embedscale.embedding.breaker import Breaker
 from embedscale.embedding.cache_codec import pack
 from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.redis_store import RedisStore, Write
+from embedscale.servicekit.redis_connection import FAILURES
 from embedscale.servicekit.telemetry import CACHE_PENDING_WRITES
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Failur
 from embedscale.evaluator import store_codec as codec
 from embedscale.evaluator.redis_news import RedisNews
 from embedscale.evaluator.store import Claim, LeaseLost, News, QueueLimits
-from embedscale.servicekit.redis_connection import connect
+from embedscale.servicekit.redis_connection import FAILURES, connect
 from embedscale.servicekit.redis_url import RedisUrl
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ class RedisEvaluations:
 async def _reached() -> AsyncIterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except FAILURES as error:
         log.debug("Redis failed", exc_info=error)
         raise StoreUnavailable("the store of evaluations does not answer; nothing is lost, try again soon") from None
 

@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from embedscale.evaluator.store import QUEUE, News, stopped
+from embedscale.servicekit.redis_connection import FAILURES
 
 _BLOCK_MS = 1000
 _PAUSE_SECONDS = 0.2
@@ -38,7 +37,7 @@ class RedisNews(News):
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self._read_on()
             self._reached_since = None
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -4,9 +4,9 @@ import logging
 import time
 from collections.abc import Sequence
 
-from embedscale.embedding.breaker import FAILURES
 from embedscale.embedding.patience import within
 from embedscale.embedding.redis_store import RedisStore
+from embedscale.servicekit.redis_connection import FAILURES
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """Connects to any kind of Redis that a URL names. A command that fails is not repeated: the caller knows better."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,12 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
 
 from embedscale.servicekit.redis_url import RedisUrl
+
+FAILURES = (RedisError, RedisClusterException, OSError, asyncio.IncompleteReadError)
+"""What Redis being absent, slow, full or strange looks like; a cluster without nodes is no RedisError."""
 
 
 def connect(url: RedisUrl, seconds: float) -> tuple[Any, Sequence[Any]]:
