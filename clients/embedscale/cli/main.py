@@ -9,6 +9,7 @@ from embedscale.cli.embed import embed
 from embedscale.cli.export import export
 from embedscale.cli.list import list_evaluations
 from embedscale.cli.models import models
+from embedscale.cli.report import report
 from embedscale.cli.run import run
 from embedscale.cli.show import show
 from embedscale.cli.stop import cancel, delete
@@ -36,6 +37,7 @@ for command in (
     cancel,
     delete,
     export,
+    report,
     demo,
     version,
 ):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
 
 CALL_SECONDS = 30.0
+COMPARE_SECONDS = 600.0
 DATASET_SECONDS = 3600.0
 RECONNECTS = 10
 RECONNECT_SECONDS = 0.5
@@ -110,6 +111,13 @@ class AsyncEvaluationClient(AsyncClosing):
             if not (token := page.next_page_token):
                 return
 
+    async def compare(
+        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5
+    ) -> pb.CompareEvaluationsResponse:
+        """Compare succeeded evaluations of the same data pair by pair. Raises NotFound or FailedPrecondition."""
+        request = pb.CompareEvaluationsRequest(names=names, metric=metric, cutoff=cutoff)
+        return await self._channel.call(self._stub.CompareEvaluations(request, timeout=COMPARE_SECONDS))
+
     async def datasets(self) -> Sequence[pb.Dataset]:
         """List the data sets that the evaluator knows by name."""
         response = await self._channel.call(self._stub.ListDatasets(pb.ListDatasetsRequest(), timeout=CALL_SECONDS))
@@ -119,6 +127,15 @@ class AsyncEvaluationClient(AsyncClosing):
         """Read, check and describe a data set. Raises NotFound, InvalidArgument or PermissionDenied."""
         request = pb.GetDatasetRequest(uri=uri)
         return (await self._channel.call(self._stub.GetDataset(request, timeout=DATASET_SECONDS))).dataset
+
+    async def texts(
+        self, uri: str, *, queries: Sequence[str] = (), documents: Sequence[str] = (), max_characters: int = 500
+    ) -> pb.ListTextsResponse:
+        """Beginnings of texts of a data set by id, at most 500 in all. Raises NotFound or InvalidArgument."""
+        request = pb.ListTextsRequest(
+            dataset=uri, query_ids=queries, document_ids=documents, max_characters=max_characters
+        )
+        return await self._channel.call(self._stub.ListTexts(request, timeout=DATASET_SECONDS))
 
     async def import_dataset(self, uri: str, *, lenient: bool = False, model: str = "") -> pb.ImportDatasetResponse:
         """Take a data set in, with an audit, which counts the tokens of `model` where one is named.
