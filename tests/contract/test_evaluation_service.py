@@ -1,6 +1,7 @@
 """The evaluator on the wire, over a real embedder and a real proxy."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -209,11 +210,91 @@ async def test_comparison_finds_the_real_difference_and_no_other(
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_sweep_splits_the_loss_of_real_vectors(evaluations: AsyncEvaluationClient) -> None:
+    indexes = [pb.IndexSpec(kind="INDEX_KIND_HNSW", m=8), pb.IndexSpec(kind="INDEX_KIND_IVF_PQ", pq_bits=4)]
+    sweep = {"indexes": indexes, "sweep_dimensions": [128], "sweep_encodings": ["binary"]}
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", **sweep)
+    assert evaluation.state == pb.EVALUATION_STATE_SUCCEEDED, evaluation.error
+    assert list(evaluation.spec.indexes) == [
+        pb.IndexSpec(kind=index.kind, similarity="SIMILARITY_INNER_PRODUCT", m=index.m, pq_bits=index.pq_bits)
+        for index in indexes
+    ]
+    variants = evaluation.result.variants
+    assert len(variants) == 2 * 2 * 3
+    assert list(variants[0].metrics) == list(evaluation.result.metrics)
+    sizes = {(v.dimensions, v.encoding): v.bytes_per_vector for v in variants if v.index.kind == pb.INDEX_KIND_FLAT}
+    assert sizes == {
+        (384, wire.ENCODING_FLOAT32): 1536,
+        (384, wire.ENCODING_BINARY): 48,
+        (128, wire.ENCODING_FLOAT32): 512,
+        (128, wire.ENCODING_BINARY): 16,
+    }
+    binary = next(v for v in variants if v.encoding == wire.ENCODING_BINARY and v.dimensions == 128)
+    assert binary.losses[0].compression > 0
+    for variant in variants:
+        mrr, loss = variant.metrics[0].value, variant.losses[0]
+        assert mrr + loss.compression + loss.index == pytest.approx(variants[0].metrics[0].value)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "field"),
+    [
+        ({"indexes": [pb.IndexSpec()]}, "spec.indexes[0].kind"),
+        ({"indexes": [pb.IndexSpec(kind="INDEX_KIND_FLAT", m=3)]}, "spec.indexes[0].m"),
+        ({"sweep_dimensions": [0]}, "spec.sweep_dimensions[0]"),
+        ({"sweep_encodings": ["unspecified"]}, "spec.sweep_encodings[0]"),
+        ({"sweep_dimensions": range(1, 300)}, "spec.indexes"),
+    ],
+)
+async def test_bad_sweeps_are_refused_by_field(
+    evaluations: AsyncEvaluationClient, sweep: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await evaluations.create(MINILM, "builtin:velmar/en", **sweep)
+    assert caught.value.field == field
+
+
+async def test_a_sweep_that_does_not_fit_the_data_fails_with_the_field(evaluations: AsyncEvaluationClient) -> None:
+    index = pb.IndexSpec(kind="INDEX_KIND_IVF_FLAT", nlist=49)
+    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", indexes=[index])
+    assert evaluation.error.reason == wire.ERROR_REASON_INVALID_FIELD
+    assert (evaluation.error.field, "48 documents" in evaluation.error.message) == ("spec.indexes[0].nlist", True)
+
+
+async def test_a_document_that_is_too_long_is_named(evaluations: AsyncEvaluationClient, data: Path) -> None:
+    corpus = {f"d{i}": "Cats sleep on sofas." for i in range(100)} | {"long one": "cat " * 3000}
+    content = {"queries": {"q": "Where?"}, "corpus": corpus, "relevant_docs": {"q": ["d1"]}, "mode": "text"}
+    (data / "long.json").write_text(json.dumps(content))
+    evaluation = await finished(evaluations, MINILM, str(data / "long.json"), truncation="error")
+    assert evaluation.error.reason == wire.ERROR_REASON_INPUT_TOO_LONG
+    assert "document 'long one' has 3002 tokens" in evaluation.error.message
+
+
+@pytest.mark.parametrize("name", ["mrr", "hit_rate", "recall", "precision", "ndcg", "map"])
+async def test_any_metric_can_be_compared(
+    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable, name: str
+) -> None:
+    stub = EvaluationServiceStub(channel_to(evaluator))
+    one, same = [await finished(evaluations, MINILM, "builtin:velmar/en") for _ in range(2)]
+    request = pb.CompareEvaluationsRequest(names=[one.name, same.name], metric=name, changed_queries=3)
+    (pair,) = (await stub.CompareEvaluations(request)).pairs
+    assert (pair.difference, pair.queries_needed, len(pair.better), len(pair.worse)) == (0, 0, 0, 0)
+
+
+async def test_evaluations_that_rank_by_another_rule_or_less_deep_cannot_be_compared(
+    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable
+) -> None:
+    stub = EvaluationServiceStub(channel_to(evaluator))
+    one = await finished(evaluations, MINILM, "builtin:velmar/en")
+    other = await finished(evaluations, MINILM, "builtin:velmar/en", ignore_identical_ids=True)
+    for options, reason in (({}, "ignore_identical_ids"), ({"cutoff": 6}, "ends at the cutoff 5, before 6")):
+        with pytest.raises(grpc.aio.AioRpcError, match=reason) as caught:
+            await stub.CompareEvaluations(pb.CompareEvaluationsRequest(names=[one.name, other.name], **options))
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
 async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channel_to: Callable) -> None:
     stub = EvaluationServiceStub(channel_to(evaluator))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.ImportDataset(pb.ImportDatasetRequest(uri="x"))
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await anext(aiter(stub.GenerateDataset(pb.GenerateDatasetRequest())))
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -148,7 +148,7 @@ def test_int8_stays_near_float32(catalog: Catalog, int8: Encoder) -> None:
     assert LEAST_COSINE <= cosines.min() < 0.99999  # it did quantize
     assert cosines.mean() >= MEAN_COSINE
     assert int8.parameters == exact.parameters
-    assert int8.memory_bytes < 0.7 * exact.memory_bytes  # embeddings stay as they are
+    assert int8.memory_bytes < 0.8 * exact.memory_bytes  # embeddings and attention stay as they are
 
 
 def test_an_int8_vector_does_not_depend_on_its_batch(int8: Encoder) -> None:

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 
-from embedscale.client import AsyncEvaluationClient
+from embedscale.client import AsyncEvaluationClient, EmbeddingClient
+from embedscale.v1 import embedding_service_pb2 as embedding_pb
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import MINILM, SHARED, free_port
 from tests.redis_servers import VALKEY, until
@@ -40,6 +42,8 @@ class Cluster:
         self.start_redis()
         for name in ("embedder-1", "embedder-2"):
             self.serve("embedder", name, "--models", MINILM, "--cache-memory-bytes", "0")
+        for name in ("embedder-1", "embedder-2"):
+            until(partial(_is_ready, self.address(name)), name, START_SECONDS)
         embedders = [part for name in ("embedder-1", "embedder-2") for part in
                      ("--embedding-addresses", self.address(name))]  # fmt: skip
         for name in ("evaluator-1", "evaluator-2"):
@@ -80,6 +84,11 @@ class Cluster:
     def stop(self) -> None:
         for name in list(self.processes):
             self.kill(name)
+
+
+def _is_ready(address: str) -> bool:
+    with EmbeddingClient([address]) as client:
+        return [model.state for model in client.models()] == [embedding_pb.MODEL_STATE_READY]
 
 
 @pytest.fixture

@@ -204,6 +204,26 @@ def test_user_errors_are_one_line_with_exit_code_2(evalctl: Evalctl, tmp_path: P
     assert evalctl(*run, "--model", MINILM, "--k", "0").returncode == 2
 
 
+def test_evaluations_are_started_listed_shown_watched_exported_and_deleted(evalctl: Evalctl, tmp_path: Path) -> None:
+    started = evalctl("run", "--detach", "--model", MINILM, "--dataset", "builtin:velmar/ko")
+    (identifier,) = started.stdout.split()
+    watched = json.loads(evalctl("watch", identifier[:12], "-o", "json").stdout)
+    assert (watched["name"], watched["state"], watched["attempt"]) == (f"evaluations/{identifier}", "succeeded", 1)
+    listed = json.loads(evalctl("list", "--dataset", "builtin:velmar/ko", "-o", "json").stdout)["evaluations"]
+    assert listed[0] == watched
+    assert identifier[:8] in evalctl("list", "--state", "succeeded").stdout
+    shown = json.loads(evalctl("show", identifier[:12], "--queries", "-o", "json").stdout)
+    assert len(shown["query_results"]) == watched["queries"] == 96
+    assert "succeeded" in evalctl("show", identifier).stdout
+    for kind, endings in (("json", ["json"]), ("parquet", ["parquet"]), ("trec", ["run", "qrels"])):
+        exported = evalctl("export", identifier[:12], "--format", kind, "--to", str(tmp_path))
+        assert exported.stdout.split() == [str(tmp_path / f"{identifier}.{ending}") for ending in endings]
+    assert "succeeded" in evalctl("cancel", identifier).stdout  # it has ended, and stays as it is
+    assert evalctl("delete", identifier[:12]).returncode == 0
+    refused(evalctl("show", identifier[:12]), 2, identifier[:12], "evalctl list")
+    refused(evalctl("show", identifier), 2, identifier)
+
+
 def test_embed_writes_numbers_and_files(evalctl: Evalctl, tmp_path: Path) -> None:
     out = tmp_path / "vectors.npy"
     result = evalctl("embed", "--model", MINILM, "-o", "json", "--out", str(out), text="one\ntwo\n")
@@ -331,7 +351,21 @@ def test_version_and_help(alone: Evalctl) -> None:
     assert alone("version").stdout.startswith("embedscale ")
     assert set(json.loads(alone("version", "-o", "json").stdout)) == {"embedscale", "grpcio", "protobuf", "python"}
     listed = alone("--help").stdout
-    for command in ("up", "down", "models", "embed", "run", "demo", "version"):
+    commands = ("up", "down", "models", "embed", "run", "list", "show", "watch", "cancel", "delete", "export", "demo")
+    for command in (*commands, "version"):
         assert f"  {command} " in listed
         shown = alone(command, "--help").stdout
         assert f"Example: evalctl {command}" in shown
+
+
+def test_run_sweeps_indexes_and_prints_them(evalctl: Evalctl) -> None:
+    result = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "hnsw:m=8", "--dims", "128",
+                     "--encoding", "int8", "-o", "json")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    variants = json.loads(result.stdout)["evaluations"][0]["variants"]
+    assert len(variants) == 2 * 2 * 2
+    assert variants[0]["metrics"]["mrr@5"] == pytest.approx(0.6835069444444445, abs=1e-12)
+    assert variants[1]["index"] == "hnsw:m=8,ef_construction=200,ef_search=64"
+    wrong = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "tree")
+    assert wrong.returncode == 2
+    assert "tree" in wrong.stderr

@@ -39,6 +39,9 @@ class HashEngine:
             fingerprint=space,
         )  # fmt: skip
 
+    async def prime(self) -> None:
+        pass
+
     async def wake(self) -> None:
         pass
 

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedscale.evaluator.comparison import Comparison, compare, holm, randomisation_p_value, tied_with_best
-from embedscale.evaluator.metrics import bootstrap_intervals
+from embedscale.evaluator.comparison import (
+    LEVEL,
+    POWER,
+    Comparison,
+    changes,
+    compare,
+    detectable_difference,
+    holm,
+    queries_needed,
+    randomisation_p_value,
+    tied_with_best,
+)
+from embedscale.evaluator.uncertainty import bootstrap_intervals, standard_errors
 
 
 def exact_p_value(differences: Sequence[Fraction | int], groups: Sequence[int]) -> float:
@@ -136,7 +147,7 @@ def test_compare_corrects_for_the_number_of_pairs() -> None:
 def test_identical_systems_do_not_differ_at_all() -> None:
     values, groups = _systems()
     (pair,) = compare({"one": values["good"], "two": values["good"].copy()}, groups)
-    assert pair == Comparison("one", "two", 0.0, 0.0, 0.0, 1.0, 1.0)
+    assert pair == Comparison("one", "two", 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0)
 
 
 def test_tied_with_best_leaves_out_those_that_are_really_worse() -> None:
@@ -154,9 +165,51 @@ def test_tied_with_best_goes_by_the_adjusted_p_value_against_the_best_alone() ->
     values = {name: np.asarray([mean]) for name, mean in (("low", 0.1), ("top", 0.9), ("mid", 0.5))}
 
     def pair(first: str, second: str, adjusted: float) -> Comparison:
-        return Comparison(first, second, 0.1, 0.0, 0.2, 0.001, adjusted)
+        return Comparison(first, second, 0.1, 0.0, 0.2, 0.001, adjusted, 0.1, 10)
 
     close = [pair("low", "top", 0.06), pair("low", "mid", 0.01), pair("top", "mid", 0.05)]
     assert tied_with_best(values, close) == ["top", "mid", "low"]
     apart = [pair("low", "top", 0.01), pair("low", "mid", 0.5), pair("top", "mid", 0.049)]
     assert tied_with_best(values, apart) == ["top"]
+
+
+def test_four_of_five_experiments_show_the_detectable_difference() -> None:
+    """Simulated pairs of systems that truly differ by what the first experiment calls detectable."""
+    random = np.random.default_rng(31)
+
+    def differences(shift: float) -> tuple[np.ndarray, np.ndarray]:
+        groups = np.repeat(np.arange(50), 2)
+        return shift + 0.2 * random.standard_normal(50)[groups] + 0.2 * random.standard_normal(100), groups
+
+    typical = np.mean([standard_errors(one[None], groups)[0] for one, groups in (differences(0) for _ in range(200))])
+    shift = detectable_difference(float(typical))
+    shown = [randomisation_p_value(*differences(shift), rounds=500) < LEVEL for _ in range(400)]
+    assert np.mean(shown) == pytest.approx(POWER, abs=0.06)
+    alike = [randomisation_p_value(*differences(0), rounds=500) < LEVEL for _ in range(400)]
+    assert np.mean(alike) == pytest.approx(LEVEL, abs=0.03)
+
+
+def test_the_detectable_difference_is_2_8_standard_errors() -> None:
+    assert detectable_difference(0.01) == pytest.approx(0.028016, abs=1e-6)
+
+
+def test_queries_needed_make_the_observed_difference_the_detectable_one() -> None:
+    assert queries_needed(100, 0.05, 0.1) == 400
+    assert queries_needed(100, -0.05, 0.1) == 400
+    assert queries_needed(100, 0.2, 0.1) == 25
+    assert queries_needed(100, 0.0, 0.1) == 0
+    values, groups = _systems()
+    pair = compare({"one": values["good"], "two": values["alike"]}, groups)[0]
+    many = {name: np.tile(row, 4) for name, row in (("one", values["good"]), ("two", values["alike"]))}
+    wider = compare(many, np.concatenate([groups + 40 * i for i in range(4)]))[0]
+    assert wider.detectable == pytest.approx(pair.detectable / 2, rel=0.02)
+    assert wider.queries_needed == pytest.approx(pair.queries_needed, rel=0.05)
+
+
+def test_changes_are_the_largest_first_and_no_more_than_asked() -> None:
+    first, second = np.asarray([1.0, 0.5, 0.2, 0.0, 0.3]), np.asarray([0.5, 0.5, 0.0, 1.0, 0.5])
+    better, worse = changes(first, second, list("abcde"), 2)
+    assert [(c.query_id, c.first, c.second) for c in better] == [("a", 1.0, 0.5), ("c", 0.2, 0.0)]
+    assert [c.query_id for c in worse] == ["d", "e"]
+    better, worse = changes(first, second, list("abcde"), 1)
+    assert ([c.query_id for c in better], [c.query_id for c in worse]) == (["a"], ["d"])

@@ -291,6 +291,12 @@ def test_a_fault_is_named_with_its_file_and_line_and_skipped_where_lenient(
     assert all(text.strip() for text in content(imported.dataset)[1].values())
 
 
+def test_what_is_said_of_a_fault_stays_short(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "set")
+    replace_line(folder / "qrels" / "test.tsv", 3, b"q2\t" + b"d" * 10**6 + b"\t1\n")
+    assert len(refusal(tmp_path, folder)) < 400
+
+
 def test_a_missing_header_costs_no_judgement_where_lenient(tmp_path: Path) -> None:
     folder = beir(tmp_path / "set")
     replace_line(folder / "qrels" / "test.tsv", 1, b"")

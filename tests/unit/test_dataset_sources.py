@@ -314,6 +314,10 @@ def test_a_bucket_is_brought_here_and_only_when_it_changed(tmp_path: Path) -> No
     assert (tmp_path / "four").read_bytes() == b"[]"
     with pytest.raises(DatasetInvalid, match="larger than the limit of 2 bytes"):
         fetched("memory://bucket/set", "", tmp_path / "five", 2)
+    memory.store["/bucket/bad/../../x.jsonl"] = memory.store["/bucket/set/corpus.jsonl"]
+    with pytest.raises(DatasetInvalid, match="leads out of its folder"):
+        fetched("memory://bucket/bad", "", tmp_path / "deep" / "folder")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("x")] == []
     with pytest.raises(DatasetNotFound, match="does not exist"):
         fetched("memory://bucket/none", "", tmp_path / "six")
     with pytest.raises(DatasetForbidden):

@@ -1,4 +1,4 @@
-"""Ranking metrics against trec_eval, and the properties of their bootstrap intervals."""
+"""Ranking metrics against trec_eval itself, through pytrec_eval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,88 +9,105 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedscale.evaluator.metrics import (
-    bootstrap_intervals,
-    first_relevant,
-    group_numbers,
-    hits,
-    measure,
-    order,
-    reciprocal_ranks,
-)
+from embedscale.evaluator.metrics import METRICS, JudgedRankings, judged, measure, values_of
+from embedscale.evaluator.retrieval import order
 
 QUERIES = 3000
-CUTOFFS = (1, 2, 3, 5, 10)
+CUTOFFS = (1, 2, 3, 5, 10, 20)
 # Latin, accents, Greek, Hangul, private use and beyond the basic plane: UTF-16 order is not UTF-8 order for the latter.
 LETTERS = "az09-éłőřΩ한글\ue000\uffee😀𝛀"
 FEW_SCORES = np.asarray([-1.0, -0.0, 0.0, 0.1, 0.2, np.nextafter(np.float32(0.2), np.float32(1)), 1.0], np.float32)
+TREC_EVAL = {
+    "mrr": "recip_rank",
+    "hit_rate": "success",
+    "recall": "recall",
+    "precision": "P",
+    "ndcg": "ndcg_cut",
+    "map": "map_cut",
+}
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Query:
     ids: Sequence[str]
-    scores: Sequence[np.float32]
-    relevant: Sequence[str]
+    scores: np.ndarray
+    grades: dict[str, int]
 
+    @property
     def ranked(self) -> list[str]:
         return [self.ids[i] for i in order(self.scores, self.ids)]
 
 
 @pytest.fixture(scope="module")
-def rankings() -> list[Ranking]:
-    return _random_rankings()
+def queries() -> list[Query]:
+    return _random_queries()
 
 
-def _random_rankings() -> list[Ranking]:
+def _random_queries() -> list[Query]:
+    """Ties everywhere; grades from -2 to 4, unjudged documents, judged ones that were not retrieved, none relevant."""
     random = np.random.default_rng(7)
     made = []
     for _ in range(QUERIES):
-        words = ("".join(random.choice(list(LETTERS), random.integers(1, 4))) for _ in range(random.integers(1, 15)))
+        words = ["".join(random.choice(list(LETTERS), random.integers(1, 4))) for _ in range(random.integers(1, 16))]
         ids = list(dict.fromkeys(words))
-        relevant = [f"unseen{random.integers(3)}", *ids][: random.integers(1, 4)]
-        made.append(Ranking(ids, random.choice(FEW_SCORES, len(ids)), relevant))
+        pool = [*random.permutation(ids)[: random.integers(0, 8)].tolist(), *(f"unseen{i}" for i in range(3))]
+        grades = {document: int(random.integers(-2, 5)) for document in pool[: random.integers(1, len(pool) + 1)]}
+        if max(grades.values()) < 0:
+            grades["unseen0"] = 0  # pytrec_eval crashes on queries with negative grades alone
+        made.append(Query(ids, random.choice(FEW_SCORES, len(ids)), grades))
     return made
 
 
-def _judged_by_trec_eval(
-    rankings: Sequence[Ranking], measures: set[str], cutoff: int | None = None
-) -> dict[str, list[float]]:
-    qrels = {f"q{i}": dict.fromkeys(ranking.relevant, 1) for i, ranking in enumerate(rankings)}
-    run = {}
-    for i, ranking in enumerate(rankings):
-        kept = order(ranking.scores, ranking.ids)[:cutoff]
-        run[f"q{i}"] = {ranking.ids[j]: float(ranking.scores[j]) for j in kept}
-    judged = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
-    names = next(iter(judged.values()))
-    return {name: [judged[f"q{i}"][name] for i in range(len(rankings))] for name in names}
+def _trec_eval(queries: Sequence[Query], name: str, cutoff: int) -> list[float]:
+    qrels = {f"q{i}": query.grades for i, query in enumerate(queries)}
+    # RR has no cutoff in trec_eval: the run is cut.
+    kept = cutoff if name == "recip_rank" else None
+    run = {
+        f"q{i}": {query.ids[j]: float(query.scores[j]) for j in order(query.scores, query.ids)[:kept]}
+        for i, query in enumerate(queries)
+    }
+    measure_name = name if name == "recip_rank" else f"{name}.{cutoff}"
+    judged_by = pytrec_eval.RelevanceEvaluator(qrels, {measure_name}).evaluate(run)
+    return [judged_by[f"q{i}"][measure_name.replace(".", "_")] for i in range(len(queries))]
 
 
-def _ranks(rankings: Sequence[Ranking]) -> np.ndarray:
-    return np.asarray([first_relevant(ranking.ranked(), ranking.relevant) for ranking in rankings])
+def _judged(queries: Sequence[Query], depth: int = max(CUTOFFS)) -> JudgedRankings:
+    return judged([query.ranked for query in queries], [query.grades for query in queries], depth)
 
 
-def test_the_random_rankings_are_full_of_ties_and_of_misses(rankings: list[Ranking]) -> None:
-    assert sum(len(set(ranking.scores.tolist())) < len(ranking.scores) for ranking in rankings) > QUERIES / 2
-    assert 100 < (_ranks(rankings) == 0).sum() < QUERIES / 2
-    assert (_ranks(rankings) > 5).sum() > 50
-
-
-def test_rank_of_the_first_relevant_document_is_that_of_trec_eval(rankings: list[Ranking]) -> None:
-    oracle = _judged_by_trec_eval(rankings, {"recip_rank"})["recip_rank"]
-    ours = [1 / rank if rank else 0.0 for rank in _ranks(rankings)]
-    assert ours == pytest.approx(oracle, abs=1e-12)
+def test_the_random_queries_have_what_makes_metrics_differ(queries: list[Query]) -> None:
+    assert sum(len(set(query.scores.tolist())) < len(query.scores) for query in queries) > QUERIES / 2
+    assert sum(min(query.grades.values()) < 0 for query in queries) > QUERIES / 3
+    assert sum(max(query.grades.values()) <= 0 for query in queries) > 100
+    assert sum(len(query.ids) < 5 for query in queries) > 100
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
-def test_reciprocal_ranks_are_recip_rank_of_the_run_cut_at_k(rankings: list[Ranking], cutoff: int) -> None:
-    oracle = _judged_by_trec_eval(rankings, {"recip_rank"}, cutoff)["recip_rank"]
-    assert reciprocal_ranks(_ranks(rankings), cutoff) == pytest.approx(oracle, abs=1e-12)
+@pytest.mark.parametrize("name", METRICS)
+def test_each_query_has_the_value_that_trec_eval_gives_it(queries: list[Query], name: str, cutoff: int) -> None:
+    ours = METRICS[name](_judged(queries), cutoff)
+    assert ours == pytest.approx(np.asarray(_trec_eval(queries, TREC_EVAL[name], cutoff)), abs=1e-9)
 
 
-@pytest.mark.parametrize("cutoff", CUTOFFS)
-def test_hits_are_success_k_of_the_uncut_run(rankings: list[Ranking], cutoff: int) -> None:
-    oracle = _judged_by_trec_eval(rankings, {f"success.{cutoff}"})[f"success_{cutoff}"]
-    assert hits(_ranks(rankings), cutoff).tolist() == oracle
+@pytest.mark.parametrize("name", METRICS)
+def test_scores_of_64_bits_are_compared_in_32(name: str) -> None:
+    random = np.random.default_rng(13)
+    near = [0.1 + i * 1e-9 for i in range(6)]
+    ids = list("abcdef")
+    queries = [Query(ids, random.permutation(near), {random.choice(ids): 1}) for _ in range(200)]
+    ours = METRICS[name](_judged(queries), 3)
+    assert ours == pytest.approx(np.asarray(_trec_eval(queries, TREC_EVAL[name], 3)), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_query_with_nothing_retrieved_or_nothing_relevant_counts_as_zero_as_in_trec_eval(name: str) -> None:
+    qrels = {"found": {"a": 1}, "empty": {"a": 1}, "irrelevant": {"a": 0, "b": -1}}
+    rankings = {"found": {"a": 1.0}, "empty": {}, "irrelevant": {"a": 1.0}}
+    oracle = pytrec_eval.RelevanceEvaluator(qrels, {TREC_EVAL[name] + (".3" if name != "mrr" else "")})
+    expected = [next(iter(values.values())) for values in oracle.evaluate(rankings).values()]
+    ours = METRICS[name](judged([list(one) for one in rankings.values()], list(qrels.values()), 3), 3)
+    assert ours.tolist() == pytest.approx(expected)
+    assert len(ours) == 3
 
 
 def test_ties_are_ordered_by_utf8_bytes_descending() -> None:
@@ -102,107 +119,43 @@ def test_higher_scores_come_first() -> None:
     assert order([0.1, 0.3, 0.2], ["z", "a", "m"]) == [1, 2, 0]
 
 
-def test_first_relevant_counts_from_one_and_is_zero_without_any() -> None:
-    assert first_relevant(["a", "b", "c"], ["c", "b"]) == 2
-    assert first_relevant(["a", "b", "c"], ["a"]) == 1
-    assert first_relevant(["a", "b", "c"], ["d"]) == 0
+grades_of_rankings = st.lists(st.lists(st.integers(-1, 3), min_size=20, max_size=20), min_size=1, max_size=10)
 
 
-ranks_of_queries = st.lists(st.integers(0, 30), min_size=1, max_size=50)
-
-
-@given(ranks_of_queries)
+@given(grades_of_rankings)
 @settings(deadline=None)
-def test_mrr_and_hit_rate_never_decrease_with_k_and_stay_within_0_and_1(ranks: list[int]) -> None:
-    array = np.asarray(ranks)
-    for values_of in (reciprocal_ranks, hits):
-        means = [values_of(array, cutoff).mean() for cutoff in range(1, 32)]
-        assert means == sorted(means)
-        assert means[0] >= 0
-        assert means[-1] <= 1
-        assert means[-1] == pytest.approx(np.mean([values_of(np.asarray([rank]), 30)[0] for rank in ranks]))
+def test_metrics_stay_within_0_and_1_and_those_of_the_whole_ranking_never_decrease_with_k(
+    rows: list[list[int]],
+) -> None:
+    ids = [f"d{i}" for i in range(20)]
+    rankings = judged([ids] * len(rows), [dict(zip(ids, row, strict=True)) for row in rows], 20)
+    for name, metric in METRICS.items():
+        values = np.stack([metric(rankings, cutoff) for cutoff in range(1, 21)])
+        assert values.min() >= 0, name
+        assert values.max() <= 1 + 1e-12, name
+        if name in ("mrr", "hit_rate", "recall", "map"):
+            assert (np.diff(values, axis=0) > -1e-12).all(), name
 
 
-@given(ranks_of_queries, st.integers(1, 31))
-@settings(deadline=None)
-def test_mrr_is_never_above_the_hit_rate_and_equals_it_at_1(ranks: list[int], cutoff: int) -> None:
-    array = np.asarray(ranks)
-    assert (reciprocal_ranks(array, cutoff) <= hits(array, cutoff)).all()
-    assert reciprocal_ranks(array, 1).tolist() == hits(array, 1).tolist()
+@pytest.mark.parametrize("seed", range(20))
+def test_mrr_at_k_never_decreases_with_k(queries: list[Query], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rankings = _judged([queries[i] for i in random.choice(QUERIES, 50)])
+    means = [METRICS["mrr"](rankings, cutoff).mean() for cutoff in range(1, 21)]
+    assert means == sorted(means)
 
 
-def _interval(values: Sequence[float], groups: Sequence[int] | None = None) -> tuple[float, float]:
-    numbers = np.arange(len(values)) if groups is None else np.asarray(groups)
-    lower, upper = bootstrap_intervals(np.asarray([values], float), numbers)[0]
-    return lower, upper
-
-
-@pytest.mark.parametrize("count", [10, 50, 200])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_interval_contains_the_mean_and_has_the_textbook_width(count: int, seed: int) -> None:
-    values = 1.0 / np.random.default_rng(seed).integers(1, 8, count)
-    lower, upper = _interval(values)
-    assert lower < values.mean() < upper
-    assert upper - lower == pytest.approx(2 * 1.96 * values.std() / count**0.5, rel=0.15)
-
-
-def test_the_interval_is_the_same_every_time() -> None:
-    values = np.random.default_rng(1).random((2, 40))
-    groups = np.arange(40) // 2
-    assert np.array_equal(bootstrap_intervals(values, groups), bootstrap_intervals(values, groups))
-
-
-@pytest.mark.parametrize("value", [0.0, 0.25, 1 / 3, 1.0])
-def test_the_interval_of_constant_values_is_that_value(value: float) -> None:
-    assert _interval([value] * 21, np.arange(21) // 2) == pytest.approx((value, value), abs=1e-12)
-
-
-def test_the_interval_of_a_single_query_is_its_value() -> None:
-    assert _interval([0.5]) == (0.5, 0.5)
-
-
-def test_the_interval_is_wider_when_identical_pairs_are_grouped_than_when_taken_as_independent() -> None:
-    values = np.repeat(np.random.default_rng(3).random(40), 2)
-    grouped = np.ptp(_interval(values, np.arange(80) // 2))
-    independent = np.ptp(_interval(values))
-    assert grouped / independent == pytest.approx(2**0.5, rel=0.1)
-
-
-def test_groups_of_identical_queries_have_the_interval_of_one_query_each() -> None:
-    values = np.random.default_rng(4).random(30)
-    assert _interval(np.repeat(values, 3), np.arange(90) // 3) == pytest.approx(_interval(values))
-
-
-def test_rows_get_their_own_intervals() -> None:
-    low, high = bootstrap_intervals(np.asarray([[0.0, 0.1] * 20, [0.9, 1.0] * 20]), np.arange(40))
-    assert 0 < low[0] < 0.05 < low[1] < 0.1
-    assert 0.9 < high[0] < 0.95 < high[1] < 1
-
-
-def test_the_interval_does_not_depend_on_how_many_draws_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(5).random(40)
-    expected = _interval(values)
-    monkeypatch.setattr("embedscale.evaluator.metrics._DRAWS_AT_ONCE", 333)
-    assert _interval(values) == pytest.approx(expected)
-
-
-def test_group_numbers_count_sources_in_the_order_they_appear() -> None:
-    assert group_numbers([("b",), ("a", "c"), ("b",), ("d",)]).tolist() == [0, 1, 0, 2]
-
-
-def test_measure_reports_every_metric_at_every_cutoff() -> None:
-    metrics = measure([1, 2, 0, 7], ["a", "b", "c", "d"], (1, 5))
-    assert {(metric.name, metric.cutoff): metric.value for metric in metrics} == {
-        ("mrr", 1): 0.25,
-        ("mrr", 5): 0.375,
-        ("hit_rate", 1): 0.25,
-        ("hit_rate", 5): 0.5,
-    }
-    assert all(0 <= metric.lower <= metric.value <= metric.upper <= 1 for metric in metrics)
+def test_measure_reports_every_metric_at_every_cutoff_with_its_interval(queries: list[Query]) -> None:
+    values = values_of(_judged(queries[:200]), (1, 5))
+    metrics = measure(values, np.arange(200), (1, 5))
+    assert [(metric.name, metric.cutoff) for metric in metrics] == [(name, k) for name in METRICS for k in (1, 5)]
+    for metric in metrics:
+        assert metric.value == pytest.approx(METRICS[metric.name](_judged(queries[:200]), metric.cutoff).mean())
+        assert 0 <= metric.lower <= metric.value <= metric.upper <= 1
 
 
 def test_measure_draws_whole_sources() -> None:
-    ranks = [1, 1, 0, 0] * 10
-    (paired, *_) = measure(ranks, [i // 2 for i in range(40)], (1,))
-    (single, *_) = measure(ranks, range(40), (1,))
+    values = np.tile(np.asarray([1.0, 1.0, 0.0, 0.0] * 10), (len(METRICS), 1))
+    (paired, *_) = measure(values, np.arange(40) // 2, (1,))
+    (single, *_) = measure(values, np.arange(40), (1,))
     assert paired.upper - paired.lower > 1.2 * (single.upper - single.lower)

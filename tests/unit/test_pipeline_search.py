@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from embedscale.evaluator.index import FlatIndex
-from embedscale.evaluator.pipeline import search
+from embedscale.evaluator.retrieval import Retrieval, search
 
 Ranking = list[list[tuple[str, float]]]
 
@@ -23,9 +23,7 @@ def brute_force(vectors: np.ndarray, queries: np.ndarray, documents: list[str], 
 
 
 def found(vectors: np.ndarray, queries: np.ndarray, documents: list[str], cutoff: int) -> Ranking:
-    index = FlatIndex(vectors.shape[1])
-    index.add(vectors)
-    return search(index, queries, documents, cutoff)
+    return search(FlatIndex(vectors), queries, documents, cutoff)
 
 
 @st.composite
@@ -85,8 +83,7 @@ def test_the_index_is_asked_for_no_more_than_is_needed_without_ties() -> None:
             depths.append(depth)
             return super().search(queries, depth)
 
-    index = Counting(1)
-    index.add(np.arange(100, dtype=np.float32)[:, None])
+    index = Counting(np.arange(100, dtype=np.float32)[:, None])
     search(index, np.ones((3, 1), np.float32), [str(number) for number in range(100)], 5)
     assert depths == [6]
 
@@ -94,3 +91,30 @@ def test_the_index_is_asked_for_no_more_than_is_needed_without_ties() -> None:
 def test_scores_are_plain_numbers() -> None:
     (((_, score),),) = found(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32), ["a"], 5)
     assert type(score) is float
+
+
+def test_a_query_has_the_same_scores_alone_and_in_any_batch() -> None:
+    random = np.random.default_rng(3)
+    vectors, queries = (random.standard_normal((count, 96)).astype(np.float32) for count in (500, 70))
+    documents = [f"{number:03}" for number in range(500)]
+    together = found(vectors, queries, documents, 10)
+    assert together == [found(vectors, query[None], documents, 10)[0] for query in queries]
+
+
+def test_documents_of_the_same_vector_tie_wherever_they_are() -> None:
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((701, 97)).astype(np.float32)
+    vectors[[3, 350, 511, 512, 699, 700]] = vectors[17]
+    documents = [f"{number:03}" for number in range(701)]
+    (ranking,) = found(vectors, vectors[17][None], documents, 5)
+    assert [document for document, _ in ranking] == ["700", "699", "512", "511", "350"]
+
+
+def test_the_document_of_the_query_s_own_id_is_left_out_only_when_asked() -> None:
+    vectors, ids = np.eye(3, dtype=np.float32), ["a", "b", "c"]
+    index = FlatIndex(vectors)
+    for ignored, expected in ((False, [["a", "c"], ["c", "b"]]), (True, [["c", "b"], ["c", "b"]])):
+        rankings = Retrieval(ids, 2, ignored).rankings(
+            index, ["a", "x"], np.asarray([[1, 0, 0], [0, 0, 1]], np.float32)
+        )
+        assert [[document for document, _ in ranking] for ranking in rankings] == expected

@@ -14,7 +14,16 @@ from grpc_status import rpc_status
 
 from embedscale.client.errors import BY_CODE, ClientError, Internal, from_rpc_error
 from embedscale.core import errors
-from embedscale.servicekit.status import TABLE, from_reason, internal_status, reason_of, to_status, to_wire
+from embedscale.core.evaluation import Failure
+from embedscale.servicekit.status import (
+    TABLE,
+    from_reason,
+    internal_status,
+    reason_of,
+    to_status,
+    to_wire,
+    written_failure,
+)
 from embedscale.v1 import types_pb2 as wire
 
 PROTO = Path(__file__).parents[2] / "protos/embedscale/v1/types.proto"
@@ -26,7 +35,7 @@ CONCRETE = {
 }
 OF_AN_INPUT = (errors.InputTooLong, errors.InputRejected)
 # Said by servers themselves, not by an error of the domain.
-REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL", "DRAINING"}
+REASONS_WITHOUT_ERROR = {"UNSPECIFIED", "INTERNAL"}
 
 
 def example(kind: type[errors.EmbedscaleError], field: str = "") -> errors.EmbedscaleError:
@@ -65,7 +74,8 @@ def test_every_concrete_error_has_a_status_and_no_group_has() -> None:
 
 
 def test_every_reason_of_the_wire_is_used_by_exactly_one_error() -> None:
-    used = Counter(short(reason) for _, reason in TABLE.values())
+    # TextTooLong is InputTooLong as another service told it.
+    used = Counter(short(reason) for kind, (_, reason) in TABLE.items() if kind is not errors.TextTooLong)
     assert used == dict.fromkeys({short(reason) for reason in wire.ErrorReason.values()} - REASONS_WITHOUT_ERROR, 1)
 
 
@@ -124,13 +134,14 @@ def test_a_status_says_when_to_come_back_where_that_may_help(kind: type[errors.E
 @all_errors
 def test_what_another_service_raised_is_raised_again(kind: type[errors.EmbedscaleError]) -> None:
     again = from_reason(short(TABLE[kind][1]), "It went wrong.", field="spec.model", retry_after=2.5)
-    assert type(again) is (kind.__base__ if kind in OF_AN_INPUT else kind)
+    of_another = {errors.InputTooLong: errors.TextTooLong, errors.InputRejected: errors.UpstreamRejected}
+    assert type(again) is of_another.get(kind, kind)
     assert isinstance(again, errors.EmbedscaleError)
     assert (again.message, again.field) == ("It went wrong.", "spec.model")
     assert getattr(again, "retry_after", 2.5) == 2.5
 
 
-@pytest.mark.parametrize("reason", ["", "INTERNAL", "DRAINING", "UNSPECIFIED", "NEW_IN_VERSION_9"])
+@pytest.mark.parametrize("reason", ["", "INTERNAL", "UNSPECIFIED", "NEW_IN_VERSION_9"])
 def test_any_other_reason_means_that_the_other_service_is_unavailable(reason: str) -> None:
     assert type(from_reason(reason, "It went wrong.")) is errors.UpstreamUnavailable
 
@@ -163,3 +174,7 @@ def test_a_text_that_is_too_long_names_its_place_and_can_move() -> None:
     assert (moved.position, moved.tokens, moved.limit, moved.field) == (7, None, 512, "inputs[7].text")
     assert "inputs[7].text has more tokens" in moved.message
     assert "700 tokens" in errors.InputTooLong(1, 700, 512).message
+
+
+def test_a_reason_that_only_newer_servers_know_becomes_internal() -> None:
+    assert written_failure(Failure("NEWER", "text")) == wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="text")

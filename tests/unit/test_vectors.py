@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from embedscale.core.embedding import Encoding
-from embedscale.embedding.vectors import cut, encode, l2_normalized
+from embedscale.core.vectors import cut, encode, l2_normalized
 
 matrices = st_numpy.arrays(
     np.float32,

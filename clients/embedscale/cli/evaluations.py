@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from embedscale.cli.errors import from_reason
 from embedscale.client import AsyncEvaluationClient, ClientError
@@ -25,6 +25,10 @@ class Wanted:
     cutoffs: Sequence[int] = (5,)
     dimensions: int = 0
     truncation: str = "end"
+    indexes: Sequence[pb.IndexSpec] = ()
+    sweep_dimensions: Sequence[int] = ()
+    sweep_encodings: Sequence[str] = ()
+    ignore_identical_ids: bool = False
 
 
 async def run_all(
@@ -50,10 +54,8 @@ async def run_all(
 
 async def start(client: AsyncEvaluationClient, one: Wanted) -> str:
     """Create an evaluation; returns its name."""
-    evaluation = await client.create(
-        one.model, one.dataset, cutoffs=one.cutoffs, dimensions=one.dimensions, truncation=one.truncation
-    )
-    return evaluation.name
+    options = {field.name: getattr(one, field.name) for field in fields(one)}
+    return (await client.create(**options)).name
 
 
 async def follow(

@@ -18,6 +18,7 @@ STAGES = {
     pb.EVALUATION_STAGE_READ_DATASET: "reading",
     pb.EVALUATION_STAGE_EMBED_CORPUS: "corpus",
     pb.EVALUATION_STAGE_SCORE_QUERIES: "queries",
+    pb.EVALUATION_STAGE_SWEEP_INDEXES: "indexes",
 }
 
 
@@ -132,5 +133,5 @@ def score(metrics: Sequence[pb.Metric]) -> str:
 
 def label(metric: pb.Metric) -> str:
     """Name a metric as the field does: MRR@5, hit rate@5."""
-    name = {"mrr": "MRR", "hit_rate": "hit rate"}.get(metric.name, metric.name)
+    name = {"mrr": "MRR", "hit_rate": "hit rate", "ndcg": "nDCG", "map": "MAP"}.get(metric.name, metric.name)
     return f"{name}@{metric.cutoff}"

@@ -7,17 +7,21 @@ from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
+from embedscale.cli import indexes
 from embedscale.cli.live import label
 from embedscale.v1 import evaluation_service_pb2 as pb
 
+METRICS = ("mrr", "hit_rate", "recall", "precision", "ndcg", "map")
+SHOWN = METRICS[:2]
 
-def as_table(evaluations: Sequence[pb.Evaluation]) -> Table:
-    """One row an evaluation: the metrics with their intervals, the time, the tokens, the cache hits."""
-    metrics = [label(metric) for metric in evaluations[0].result.metrics]
-    table = Table("DATA SET", "MODEL", *metrics, "TIME", "TOKENS", "CACHE HITS", "CUT", box=None)
+
+def as_table(evaluations: Sequence[pb.Evaluation], shown: Sequence[str] = SHOWN) -> Table:
+    """One row an evaluation: the metrics shown with their intervals, the time, the tokens, the cache hits."""
+    labels = [label(metric) for metric in evaluations[0].result.metrics if metric.name in shown]
+    table = Table("DATA SET", "MODEL", *labels, "TIME", "TOKENS", "CACHE HITS", "CUT", box=None)
     for evaluation in evaluations:
         result = evaluation.result
-        scores = [f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in result.metrics]
+        scores = [f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in result.metrics if m.name in shown]
         table.add_row(escape(evaluation.spec.dataset), escape(evaluation.spec.model), *scores, *_costs(result))
     return table
 
@@ -62,6 +66,7 @@ def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
         "dataset_digest": result.dataset_digest,
         "seconds": result.duration.ToTimedelta().total_seconds(),
         "usage": _numbers(result.usage),
+        "variants": [indexes.as_dict(variant) for variant in result.variants],
     }
 
 

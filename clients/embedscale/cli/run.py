@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import click
 
-from embedscale.cli import options, printing, results
+from embedscale.cli import indexes, options, printing, results
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.evaluations import Wanted, run_all, start
 from embedscale.cli.live import live_view
 from embedscale.client import AsyncEvaluationClient
+from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 @click.command()
@@ -21,6 +22,16 @@ from embedscale.client import AsyncEvaluationClient
 @click.option("--truncation", type=click.Choice(["end", "windows", "error"]), default="end", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
 @click.option("--detach", "-d", is_flag=True, help="Only start them, and print their ids.")
+@click.option("--metric", "metrics", type=click.Choice(results.METRICS), multiple=True, default=results.SHOWN,
+              show_default=True, help="Metric in the table; repeat for several. JSON has all.")  # fmt: skip
+@click.option("--index", "wanted_indexes", type=indexes.IndexType(), multiple=True,
+              help="Index to try beside exact search: hnsw, ivf_flat, ivf_pq, int8, binary, with parameters such as "
+                   "hnsw:m=32,ef_search=64; repeat for several.")  # fmt: skip
+@click.option("--dims", type=indexes.IntegersType(), default=(), help="Shorter vectors to try, such as 256,128.")
+@click.option("--encoding", "encodings", type=click.Choice(["float16", "int8", "binary"]), multiple=True,
+              help="Encoding of vectors to try; repeat for several.")  # fmt: skip
+@click.option("--ignore-identical-ids", is_flag=True,
+              help="Leave the document with the query's own id out of its ranking, as BEIR does.")  # fmt: skip
 @options.evaluation_address()
 @options.output("table", "json")
 @asynchronous
@@ -31,6 +42,11 @@ async def run(
     dimensions: int,
     truncation: str,
     detach: bool,
+    metrics: Sequence[str],
+    wanted_indexes: Sequence[pb.IndexSpec],
+    dims: Sequence[int],
+    encodings: Sequence[str],
+    ignore_identical_ids: bool,
     address: str | None,
     output: str,
 ) -> None:
@@ -39,7 +55,10 @@ async def run(
     Example: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en --k 5
     """
     located = [options.located(dataset) for dataset in datasets]
-    wanted = [Wanted(model, dataset, cutoffs, dimensions, truncation) for dataset in located for model in models]
+    sweep = (wanted_indexes, dims, encodings, ignore_identical_ids)
+    wanted = [
+        Wanted(model, dataset, cutoffs, dimensions, truncation, *sweep) for dataset in located for model in models
+    ]
     async with AsyncEvaluationClient(options.evaluation_or_local(address)) as client:
         if detach:
             _print_started([await start(client, one) for one in wanted], output)
@@ -49,7 +68,9 @@ async def run(
     if output == "json":
         printing.as_json({"evaluations": [results.as_dict(evaluation) for evaluation in evaluations]})
     else:
-        printing.as_table(results.as_table(evaluations))
+        printing.as_table(results.as_table(evaluations, metrics))
+        if wanted_indexes or dims or encodings:
+            printing.as_table(indexes.as_table(evaluations, f"{metrics[0]}@{max(cutoffs)}"))
 
 
 def _print_started(names: Sequence[str], output: str) -> None:

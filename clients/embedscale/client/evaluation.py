@@ -42,6 +42,10 @@ class AsyncEvaluationClient(AsyncClosing):
         cutoffs: Sequence[int] = (5,),
         dimensions: int = 0,
         truncation: str = "end",
+        indexes: Sequence[pb.IndexSpec] = (),
+        sweep_dimensions: Sequence[int] = (),
+        sweep_encodings: Sequence[str] = (),
+        ignore_identical_ids: bool = False,
         request_id: str | None = None,
     ) -> pb.Evaluation:
         """Start an evaluation. A call that is repeated with the same `request_id` starts nothing new."""
@@ -51,6 +55,10 @@ class AsyncEvaluationClient(AsyncClosing):
             cutoffs=cutoffs,
             dimensions=dimensions,
             truncation=f"TRUNCATION_{truncation.upper()}",
+            indexes=indexes,
+            sweep_dimensions=sweep_dimensions,
+            sweep_encodings=[f"ENCODING_{encoding.upper()}" for encoding in sweep_encodings],
+            ignore_identical_ids=ignore_identical_ids,
         )
         request = pb.CreateEvaluationRequest(spec=spec, request_id=request_id or uuid.uuid4().hex)
         response = await self._channel.call(self._stub.CreateEvaluation(request, timeout=CALL_SECONDS))

@@ -2,7 +2,7 @@
 
 EmbedscaleError
 ├── NotFound: ModelNotFound, EvaluationNotFound, DatasetNotFound
-├── InvalidField: InputTooLong
+├── InvalidField: InputTooLong, TextTooLong
 ├── DatasetInvalid, DatasetForbidden
 ├── Retryable: Overloaded, UpstreamRateLimited, SpendingLimitReached
 ├── UpstreamUnavailable, UpstreamRefusedKey, UpstreamChanged
@@ -14,7 +14,8 @@ EmbedscaleError
 └── StoreUnavailable, Draining
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ class InputTooLong(InvalidField):
     def at(self, position: int) -> "InputTooLong":
         """Return the same error for another place in the request."""
         return InputTooLong(position, self.tokens, self.limit)
+
+
+class TextTooLong(InvalidField):
+    """What another service said with InputTooLong; `field` names the place in the request to it."""
+
+    def of(self, kind: str, ids: Sequence[str]) -> "TextTooLong":
+        """Say which of the texts sent it is by its id; `kind` is "document" or "query"."""
+        place = re.fullmatch(r"inputs\[(\d+)\]\.text", self.field)
+        if place is None:
+            return self
+        return TextTooLong(self.message.replace(self.field, f"{kind} {ids[int(place[1])]!r}"))
 
 
 class DatasetInvalid(EmbedscaleError):

@@ -1,12 +1,13 @@
 """An evaluation: what is measured, how far it is, and what came out."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 from embedscale.core.dataset import Judgements
-from embedscale.core.embedding import Truncation
+from embedscale.core.embedding import Encoding, Truncation
+from embedscale.core.vector_index import IndexSpec
 
 
 class State(Enum):
@@ -31,17 +32,31 @@ class Stage(Enum):
     READ_DATASET = "read_dataset"
     EMBED_CORPUS = "embed_corpus"
     SCORE_QUERIES = "score_queries"
+    SWEEP_INDEXES = "sweep_indexes"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSpec:
-    """What to evaluate; `dimensions` 0 means the model's own."""
+    """What to evaluate; `dimensions` 0 means the model's own.
+
+    `indexes`, `sweep_dimensions` and `sweep_encodings` are tried beside exact search of full float32 vectors, in all
+    combinations. `ignore_identical_ids` leaves out of a query's ranking the document of the same id.
+    """
 
     model: str
     dataset: str
     cutoffs: Sequence[int] = (5,)
     dimensions: int = 0
     truncation: Truncation = Truncation.END
+    indexes: Sequence[IndexSpec] = ()
+    sweep_dimensions: Sequence[int] = ()
+    sweep_encodings: Sequence[Encoding] = ()
+    ignore_identical_ids: bool = False
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether anything but exact search of full vectors is asked for."""
+        return bool(self.indexes or self.sweep_dimensions or self.sweep_encodings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +101,42 @@ class QueryResult:
 
     @property
     def relevant(self) -> tuple[str, ...]:
-        """Ids of the documents that answer the query, sorted: its source documents, for resampling."""
+        """Ids of the documents that answer the query, sorted."""
         return tuple(sorted(document for document, grade in self.judgements.items() if grade > 0))
+
+    @property
+    def source(self) -> Hashable:
+        """What the query was made of, for resampling: its relevant documents, or where it has none itself alone."""
+        return self.relevant or self.query_id
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a metric lost against exact search of full vectors: by shorter or rounded vectors, and by the index."""
+
+    name: str
+    cutoff: int
+    compression: float
+    index: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The same vectors searched in another way; `index` has all its parameters.
+
+    `bytes_per_vector` is what the encoding takes with exact search, else the whole index by its number of vectors.
+    The search times are of one query at a time.
+    """
+
+    index: IndexSpec
+    dimensions: int
+    encoding: Encoding
+    metrics: Sequence[Metric]
+    losses: Sequence[Loss]
+    build_seconds: float
+    bytes_per_vector: float
+    search_p50_seconds: float
+    search_p95_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +151,7 @@ class Result:
     dimensions: int
     dataset_digest: str
     duration_seconds: float
+    variants: Sequence[Variant] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What use cases need from the world. Concrete classes are named only in the `bootstrap` modules."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from embedscale.core.embedding import (
     VectorSpace,
 )
 from embedscale.core.evaluation import EvaluationSpec
+from embedscale.core.vector_index import IndexSpec
 
 
 class Engine(Protocol):
@@ -33,6 +35,9 @@ class Engine(Protocol):
     @property
     def load(self) -> EngineLoad | None:
         """Tokens queued and speed; None for an engine that has no queue of its own, such as a remote one."""
+
+    async def prime(self) -> None:
+        """Before anything is served: do what would hold up other models later. What fails is left to `start`."""
 
     async def start(self) -> None:
         """Load or reach the model and let it answer once; returns when it has, or has failed for good."""
@@ -101,7 +106,10 @@ class TextEmbedder(Protocol):
     """What the evaluator needs of embedding services."""
 
     async def embed(self, spec: EvaluationSpec, texts: Sequence[str], input_type: InputType) -> EmbeddedTexts:
-        """Vectors of texts with the model, dimensions and truncation that are evaluated."""
+        """Vectors of texts with the model, dimensions and truncation that are evaluated.
+
+        Raises TextTooLong with the place in `texts` as its field.
+        """
 
 
 class TokenCounter(Protocol):
@@ -128,10 +136,19 @@ class DatasetSource(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Finds the nearest vectors by inner product."""
+    """Finds the nearest of its vectors by inner product."""
 
-    def add(self, vectors: Matrix) -> None:
-        """Append rows; the first row added has number 0."""
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every vector is compared, so that what is found does not depend on `depth`."""
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """Size of the index by the number of its vectors."""
 
     def search(self, queries: Matrix, depth: int) -> tuple[Matrix, NDArray[np.int64]]:
-        """Scores and row numbers, each of shape (n, min(depth, rows)), the best first."""
+        """Scores and row numbers, each of shape (n, min(depth, rows)), the best first; -1 where no more was found."""
+
+
+BuildIndex = Callable[[IndexSpec, Matrix, threading.Event], VectorIndex]
+"""Builds an index over rows, all parameters given; ends early, of no use to anybody, once the event is set."""

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.core.errors import InputTooLong
+from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.calibration import fastest_budget
 from embedscale.embedder.dense import Dense
 from embedscale.embedder.probe import padded
 from embedscale.embedder.profile import resolve
 from embedscale.embedder.runtimes import open_network
-from embedscale.embedder.tokenizing import TokenizedText, Tokenizer
+from embedscale.embedder.tokenizing import TokenizedText, read_tokenizer
 from embedscale.embedding.catalog import LocalModel
-from embedscale.embedding.vectors import l2_normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,16 @@ class Encoder:
         *,
         device: str,
         token_budget: int | None,
-        tokenizer: Tokenizer | None = None,
     ) -> None:
-        """Load the model, with its tokenizer where that has been read before. Raises WeightsError.
-
-        Without a token budget the fastest one is measured.
-        """
+        """Load the model. Without a token budget the fastest one is measured. Raises WeightsError."""
         self.profile = resolve(model, folder)
-        self._tokenizer = tokenizer or Tokenizer(folder)
+        self._tokenizer = read_tokenizer(folder)
         self._network = open_network(folder, model, self.profile, self._tokenizer, device)
         self._dense = [Dense(folder, spec) for spec in self.profile.dense]
         self.dimensions = self._dense[-1].dimensions if self._dense else self._network.hidden_size
         self.parameters = self._network.parameters
         self.memory_bytes = self._network.memory_bytes
         self.token_budget = token_budget or fastest_budget(self.forward, self._tokenizer, self.profile.max_tokens)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, which may serve another encoder of the same files."""
-        return self._tokenizer
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from embedscale.core.fingerprint import fingerprint
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.memory import estimated_bytes, release
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
-from embedscale.embedder.tokenizing import Tokenizer
+from embedscale.embedder.tokenizing import read_tokenizer
 from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.admission import estimated_tokens
 from embedscale.embedding.catalog import LocalModel, Prompts
@@ -52,8 +52,7 @@ class TorchEngine:
         self._arriving_tokens = 0
         self._info = _described(name, model)
         self._prompts = model.prompts or Prompts()
-        self._space: dict[str, object] = {}
-        self._tokenizer: Tokenizer | None = None
+        self._fingerprints: dict[str, str] = {}
 
     @property
     def info(self) -> ModelInfo:
@@ -65,6 +64,11 @@ class TorchEngine:
         """See `Engine`."""
         queued = self._scheduler.queued_tokens + self._arriving_tokens
         return EngineLoad(queued, self._policy.queued_tokens, self._scheduler.tokens_per_second)
+
+    async def prime(self) -> None:
+        """See `Engine`: reads the tokenizer where its files need no download."""
+        with suppress(Exception):
+            await self._on_thread(lambda: read_tokenizer(locate(self._model.source, fetch=False)))
 
     async def start(self) -> None:
         """See `Engine`. A failure is kept in `info`."""
@@ -112,7 +116,7 @@ class TorchEngine:
 
     def fingerprint(self, truncation: Truncation) -> str:
         """See `Engine`: ERROR and END share a space, for a vector that END returns uncut is the one of ERROR."""
-        return fingerprint({**self._space, "long_text": "windows" if truncation is Truncation.WINDOWS else "end"})
+        return self._fingerprints["windows" if truncation is Truncation.WINDOWS else "end"]
 
     def prepare(self, text: str, input_type: InputType) -> PreparedText:
         """See `Engine`."""
@@ -138,13 +142,11 @@ class TorchEngine:
     def _load(self) -> Encoder:
         folder = locate(self._model.source)
         digests = file_digests(folder, self._model)
-        # Reading a tokenizer of 250,000 pieces stops all of Python for a second, so it stays when the weights leave.
-        kept = self._tokenizer if digests == self._space.get("files") else None
-        encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget, tokenizer=kept)
-        self._tokenizer = encoder.tokenizer
+        encoder = Encoder(folder, self._model, device=self._device, token_budget=self._token_budget)
         encoder.encode(["ready"], Truncation.END)
         settings = self._model.model_dump(mode="json", include=set(_SPACE_FIELDS))
-        self._space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}
+        space = {"engine": "torch", "files": digests, **encoder.facts(), **settings}
+        self._fingerprints = {way: fingerprint({**space, "long_text": way}) for way in ("end", "windows")}
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:

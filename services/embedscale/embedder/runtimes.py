@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from embedscale.core.embedding import Matrix
+from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.network import Ids, Network
 from embedscale.embedder.once import made_once
 from embedscale.embedder.onnx_export import export
@@ -22,7 +23,6 @@ from embedscale.embedder.tokenizing import Tokenizer
 from embedscale.embedder.torch_network import TorchNetwork
 from embedscale.embedder.weights import WeightsError, cache_folder, file_digest
 from embedscale.embedding.catalog import LocalModel
-from embedscale.embedding.vectors import l2_normalized
 
 Batches = Sequence[tuple[Ids, Ids]]
 

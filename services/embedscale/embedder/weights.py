@@ -19,10 +19,10 @@ class WeightsError(Exception):
     """The model's files are missing or not the catalogued ones; the text is fit for users."""
 
 
-def locate(source: Source) -> Path:
-    """Folder of the source's files, fetched or unpacked if need be. Raises WeightsError."""
+def locate(source: Source, *, fetch: bool = True) -> Path:
+    """Folder of the source's files, unpacked if need be, and fetched if allowed. Raises WeightsError."""
     if source.hub:
-        return _from_hub(source.hub, str(source.revision))
+        return _from_hub(source.hub, str(source.revision), fetch=fetch)
     if source.packed:
         return _unpacked(_inside(source.package, source.packed))
     folder = _inside(source.package, source.folder or Path())
@@ -61,12 +61,14 @@ def _unpacked(packed: Path) -> Path:
         raise WeightsError(f"{packed} could not be unpacked into {cache_folder()}: {error.strerror}") from error
 
 
-def _from_hub(repository: str, revision: str) -> Path:
+def _from_hub(repository: str, revision: str, *, fetch: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_PATTERNS))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=_HUB_PATTERNS, local_files_only=not fetch)
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise WeightsError(f"{repository}@{revision} could not be fetched: {type(error).__name__}") from error
 

@@ -18,6 +18,7 @@ class ModelRegistry:
 
     async def start(self) -> None:
         """Start the engines to preload; return as soon as one is ready. Raises ModelFailed if none of them came up."""
+        await asyncio.gather(*(engine.prime() for engine in self._engines.values()))
         self._starting = [asyncio.create_task(self._engines[name].start()) for name in self._preload]
         for next_started in asyncio.as_completed(self._starting):
             await next_started

@@ -142,6 +142,10 @@ class ResidentEngine:
         """See `Engine`."""
         return self._engine.load
 
+    async def prime(self) -> None:
+        """See `Engine`."""
+        await self._engine.prime()
+
     async def start(self) -> None:
         """See `Engine`."""
         await self._loaded()

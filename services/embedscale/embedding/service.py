@@ -14,10 +14,10 @@ from embedscale.core.embedding import (
     ModelInfo,
 )
 from embedscale.core.errors import InvalidField
+from embedscale.core.vectors import cut, encode
 from embedscale.embedding.admission import Admission
 from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
-from embedscale.embedding.vectors import cut, encode
 
 _TOKENS_PER_PRICE = 1e6
 

@@ -12,7 +12,7 @@ from embedscale.evaluator.datasets.store import DatasetStore
 from embedscale.evaluator.datasets.website import Website
 from embedscale.evaluator.embedding_client import ClientTextEmbedder
 from embedscale.evaluator.imports import DatasetImports
-from embedscale.evaluator.index import FlatIndex
+from embedscale.evaluator.index import build_index
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.evaluator.pipeline import Pipeline
 from embedscale.evaluator.redis_evaluations import RedisEvaluations
@@ -29,14 +29,14 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
-    embedder = ClientTextEmbedder(settings.embedding_addresses)
+    embedder = ClientTextEmbedder(settings.embedding_addresses, settings.embedder_patience_seconds)
     folder = settings.data_folder or user_state_path("embedscale")
     datasets = build_sources(settings, folder / "datasets")
     store = _store(settings, folder)
     jobs = EvaluationJobs(store)
     workers = Workers(
         store,
-        Pipeline(datasets, embedder, FlatIndex),
+        Pipeline(datasets, embedder, build_index),
         running=settings.running_evaluations,
         lease_seconds=settings.lease_seconds,
         retention=Retention(settings.kept_evaluations, settings.kept_seconds),

@@ -1,21 +1,25 @@
 """Between the wire's messages and the domain's values."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedscale.core import evaluation as domain
 from embedscale.core.embedding import Truncation
 from embedscale.core.errors import InvalidField
-from embedscale.evaluator.comparison import compare, tied_with_best
+from embedscale.evaluator.convert_index import (
+    to_index_messages,
+    to_metrics,
+    to_sweep,
+    to_variant_messages,
+    to_wire_encodings,
+)
 from embedscale.evaluator.jobs import NEWEST
-from embedscale.evaluator.metrics import METRICS, group_numbers
 from embedscale.servicekit.durations import to_duration
 from embedscale.servicekit.status import written_failure
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -41,6 +45,7 @@ _STAGES = {
     domain.Stage.READ_DATASET: pb.EVALUATION_STAGE_READ_DATASET,
     domain.Stage.EMBED_CORPUS: pb.EVALUATION_STAGE_EMBED_CORPUS,
     domain.Stage.SCORE_QUERIES: pb.EVALUATION_STAGE_SCORE_QUERIES,
+    domain.Stage.SWEEP_INDEXES: pb.EVALUATION_STAGE_SWEEP_INDEXES,
 }
 _TRUNCATIONS = {
     wire.TRUNCATION_UNSPECIFIED: Truncation.END,
@@ -62,7 +67,9 @@ def to_spec(spec: pb.EvaluationSpec) -> domain.EvaluationSpec:
     if spec.truncation not in _TRUNCATIONS:
         raise InvalidField(f"spec.truncation has the unknown value {spec.truncation}", field="spec.truncation")
     truncation = _TRUNCATIONS[spec.truncation]
-    return domain.EvaluationSpec(spec.model, spec.dataset, cutoffs, spec.dimensions, truncation)
+    return domain.EvaluationSpec(
+        spec.model, spec.dataset, cutoffs, spec.dimensions, truncation, *to_sweep(spec), spec.ignore_identical_ids
+    )
 
 
 def to_id(name: str) -> str:
@@ -127,48 +134,6 @@ def fitting(messages: Iterable[pb.QueryResult], limit: int) -> list[pb.QueryResu
     return taken
 
 
-def to_comparison(request: pb.CompareEvaluationsRequest) -> tuple[list[str], str, int]:
-    """Read which evaluations to compare: ids, metric, cutoff. Raises InvalidField."""
-    metric = request.metric or "mrr"
-    if len(set(request.names)) < 2:
-        raise InvalidField("names must hold at least two different evaluations", field="names")
-    if metric not in METRICS:
-        raise InvalidField(f"metric is {metric!r}; there are {', '.join(METRICS)}", field="metric")
-    return [to_id(name) for name in dict.fromkeys(request.names)], metric, request.cutoff or _DEFAULT_CUTOFFS[0]
-
-
-def to_comparison_response(
-    results: Mapping[str, Sequence[domain.QueryResult]], metric: str, cutoff: int
-) -> pb.CompareEvaluationsResponse:
-    """Compare the results of each evaluation, by id, and write the outcome."""
-    values = {
-        _NAME_PREFIX + key: METRICS[metric](np.asarray([row.rank for row in _aligned(rows)]), cutoff)
-        for key, rows in results.items()
-    }
-    groups = group_numbers([row.relevant for row in _aligned(next(iter(results.values())))])
-    pairs = compare(values, groups)
-    return pb.CompareEvaluationsResponse(
-        pairs=[
-            pb.PairwiseComparison(
-                first=pair.first,
-                second=pair.second,
-                difference=pair.difference,
-                lower=pair.lower,
-                upper=pair.upper,
-                p_value=pair.p_value,
-                adjusted_p_value=pair.adjusted,
-            )
-            for pair in pairs
-        ],
-        best=tied_with_best(values, pairs),
-    )
-
-
-def _aligned(rows: Sequence[domain.QueryResult]) -> list[domain.QueryResult]:
-    """Order by query id: the same data may come in another order."""
-    return sorted(rows, key=lambda row: row.query_id)
-
-
 def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
     """Write an evaluation."""
     spec = evaluation.spec
@@ -180,6 +145,10 @@ def to_evaluation(evaluation: domain.Evaluation) -> pb.Evaluation:
             cutoffs=spec.cutoffs,
             dimensions=spec.dimensions,
             truncation=_WIRE_TRUNCATIONS[spec.truncation],
+            indexes=to_index_messages(spec.indexes),
+            sweep_dimensions=spec.sweep_dimensions,
+            sweep_encodings=to_wire_encodings(spec.sweep_encodings),
+            ignore_identical_ids=spec.ignore_identical_ids,
         ),
         state=_STATES[evaluation.state],
         create_time=_timestamp(evaluation.created),
@@ -202,7 +171,7 @@ def to_event(event: domain.Event) -> pb.EvaluationEvent:
         stage=_STAGES[progress.stage],
         done=progress.done,
         total=progress.total,
-        running=_metrics(progress.running),
+        running=to_metrics(progress.running),
         usage=_usage(progress.usage),
         attempt=event.attempt,
     )
@@ -221,7 +190,7 @@ def to_query_result(result: domain.QueryResult) -> pb.QueryResult:
 
 def _result(result: domain.Result) -> pb.EvaluationResult:
     return pb.EvaluationResult(
-        metrics=_metrics(result.metrics),
+        metrics=to_metrics(result.metrics),
         query_count=result.query_count,
         document_count=result.document_count,
         usage=_usage(result.usage),
@@ -229,11 +198,8 @@ def _result(result: domain.Result) -> pb.EvaluationResult:
         dimensions=result.dimensions,
         dataset_digest=result.dataset_digest,
         duration=to_duration(result.duration_seconds),
+        variants=to_variant_messages(result.variants),
     )
-
-
-def _metrics(metrics: Sequence[domain.Metric]) -> list[pb.Metric]:
-    return [pb.Metric(name=m.name, cutoff=m.cutoff, value=m.value, lower=m.lower, upper=m.upper) for m in metrics]
 
 
 def _usage(usage: domain.Usage) -> pb.EvaluationUsage:

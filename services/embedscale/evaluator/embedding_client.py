@@ -1,35 +1,45 @@
-"""The evaluator's way to embedding services: the public client, with its errors turned into the domain's."""
+"""The evaluator's way to embedding services: the public client, with patience, and its errors as the domain's."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 
-from embedscale.client.embedding import AsyncEmbeddingClient
-from embedscale.client.errors import ClientError
+from embedscale.client import errors as client_errors
+from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, EmbedResult
 from embedscale.core import embedding as domain
 from embedscale.core.dataset_audit import TokenLimits
+from embedscale.core.errors import DeadlineExceeded
 from embedscale.core.evaluation import EvaluationSpec
 from embedscale.servicekit.status import from_reason
 from embedscale.v1 import types_pb2 as wire
 
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+
 
 class ClientTextEmbedder:
-    """The ports `TextEmbedder` and `TokenCounter` over `AsyncEmbeddingClient`."""
+    """The ports `TextEmbedder` and `TokenCounter` over `AsyncEmbeddingClient`.
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    A service that is busy or away is asked again for `patience_seconds`, after the pause that it advises.
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], patience_seconds: float, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         self._client = AsyncEmbeddingClient(addresses)
+        self._patience = patience_seconds
+        self._timeout = timeout_seconds
 
     async def embed(
         self, spec: EvaluationSpec, texts: Sequence[str], input_type: domain.InputType
     ) -> domain.EmbeddedTexts:
         """See `TextEmbedder`."""
         try:
-            result = await self._client.embed(
-                texts,
-                model=spec.model,
-                input_type=input_type.value,
-                dimensions=spec.dimensions,
-                truncation=spec.truncation.value,
-            )
-        except ClientError as error:
+            result = await self._patiently(spec, texts, input_type)
+        except client_errors.DeadlineExceeded as error:
+            message = f"the embedding service did not answer {len(texts)} texts in time: {error.message}"
+            raise DeadlineExceeded(message) from None
+        except client_errors.ClientError as error:
             raise _translated(error) from None
         return domain.EmbeddedTexts(
             result.vectors, result.fingerprint, result.tokens_used, result.cost, result.cache_hits, result.truncated
@@ -39,7 +49,7 @@ class ClientTextEmbedder:
         """See `TokenCounter`."""
         try:
             described = await self._client.model(model)
-        except ClientError as error:
+        except client_errors.ClientError as error:
             raise _translated(error) from None
         return TokenLimits(described.max_tokens, wire.TRUNCATION_WINDOWS in described.truncations)
 
@@ -47,13 +57,33 @@ class ClientTextEmbedder:
         """See `TokenCounter`."""
         try:
             return await self._client.count_tokens(texts, model=model, input_type=input_type.value)
-        except ClientError as error:
+        except client_errors.ClientError as error:
             raise _translated(error) from None
 
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
 
+    async def _patiently(self, spec: EvaluationSpec, texts: Sequence[str], input_type: domain.InputType) -> EmbedResult:
+        until = time.monotonic() + self._patience
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._client.embed(
+                    texts,
+                    model=spec.model,
+                    input_type=input_type.value,
+                    dimensions=spec.dimensions,
+                    truncation=spec.truncation.value,
+                    timeout=self._timeout,
+                )
+            except (client_errors.ResourceExhausted, client_errors.Unavailable) as error:
+                advised = max(error.retry_after or 0.0, pause)
+                if time.monotonic() + advised > until:
+                    raise
+            await asyncio.sleep(advised)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-def _translated(error: ClientError) -> Exception:
+
+def _translated(error: client_errors.ClientError) -> Exception:
     return from_reason(error.reason, error.message, field=error.field, retry_after=error.retry_after)

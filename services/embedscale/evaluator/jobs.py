@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-from embedscale.core.errors import Draining, EvaluationNotFinished, NotComparable
+from embedscale.core.errors import Draining, EvaluationNotFinished
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, QueryResult
+from embedscale.evaluator.comparison import check_comparable
 from embedscale.evaluator.store import EvaluationStore, heard, insisted
 
 NEWEST = 2**53
@@ -59,13 +60,7 @@ class EvaluationJobs:
     async def comparable(self, names: Sequence[str], cutoff: int) -> dict[str, Sequence[QueryResult]]:
         """Results by id of evaluations that may be compared. Raises NotComparable."""
         evaluations = [await self._store.get(name) for name in names]
-        for one in evaluations:
-            if one.result is None:
-                raise NotComparable(f"evaluations/{one.id} has not succeeded: it is {one.state.value}")
-            if cutoff > max(one.spec.cutoffs):
-                raise NotComparable(f"evaluations/{one.id} ends at the cutoff {max(one.spec.cutoffs)}, before {cutoff}")
-        if len({one.result.dataset_digest for one in evaluations if one.result}) > 1:
-            raise NotComparable("the evaluations are of different data: their dataset_digest differ")
+        check_comparable(evaluations, cutoff)
         return {one.id: await self._all_results(one) for one in evaluations}
 
     async def watch(self, evaluation_id: str, after: int) -> AsyncIterator[Event]:

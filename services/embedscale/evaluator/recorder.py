@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from embedscale.core.evaluation import Event, Progress, State
-from embedscale.evaluator.store import Claim, EvaluationStore, insisted
+from embedscale.evaluator.store import Claim, EvaluationStore, insisted, stopped
 
 _PENDING = 1000
 
@@ -45,8 +45,9 @@ class Recorder:
         self._left = True
         self._reported.set()
         if isinstance(error, asyncio.CancelledError):
-            self._task.cancel()
-        await self._task
+            await stopped(self._task)
+        else:
+            await self._task
 
     async def _record(self) -> None:
         while not (self._left and not self._pending):

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from embedscale.evaluator.store import QUEUE, News
+from embedscale.evaluator.store import QUEUE, News, stopped
 
 _BLOCK_MS = 1000
 _PAUSE_SECONDS = 0.2
@@ -20,7 +20,6 @@ class RedisNews(News):
         self._client = client
         self._stream = stream
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
         self._reached_since: float | None = None
 
     @property
@@ -33,14 +32,12 @@ class RedisNews(News):
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Stop listening. A client that is just connecting takes a cancellation for a failure, hence the flag."""
-        self._stopped = True
+        """Stop listening."""
         if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await stopped(self._task)
 
     async def _listen(self) -> None:
-        while not self._stopped:
+        while True:
             with contextlib.suppress(RedisError, OSError):
                 await self._read_on()
             self._reached_since = None
@@ -51,7 +48,7 @@ class RedisNews(News):
         last = newest[0][0] if newest else b"0-0"
         self._reached_since = asyncio.get_running_loop().time()
         self.tell_all()
-        while not self._stopped:
+        while True:
             answer = await self._client.execute_command(
                 "XREAD", "BLOCK", _BLOCK_MS, "STREAMS", self._stream, last, keys=[self._stream]
             )

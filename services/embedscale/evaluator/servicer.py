@@ -14,8 +14,6 @@ from embedscale.evaluator.convert import (
     fitting,
     next_token,
     to_caller,
-    to_comparison,
-    to_comparison_response,
     to_evaluation,
     to_event,
     to_filter,
@@ -25,6 +23,7 @@ from embedscale.evaluator.convert import (
     to_query_result,
     to_spec,
 )
+from embedscale.evaluator.convert_comparison import to_comparison, to_comparison_response
 from embedscale.evaluator.convert_dataset import to_dataset, to_excerpts, to_import_response, to_texts_response
 from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.jobs import EvaluationJobs
@@ -101,9 +100,9 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: pb.CompareEvaluationsRequest, context: Context
     ) -> pb.CompareEvaluationsResponse:
         """Compare evaluations pair by pair."""
-        ids, metric, cutoff = to_comparison(request)
-        results = await self._jobs.comparable(ids, cutoff)
-        return await asyncio.to_thread(to_comparison_response, results, metric, cutoff)
+        wanted = to_comparison(request)
+        results = await self._jobs.comparable(wanted.ids, wanted.cutoff)
+        return await asyncio.to_thread(to_comparison_response, results, wanted)
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """List the data sets known by name."""

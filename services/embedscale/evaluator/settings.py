@@ -12,6 +12,8 @@ class EvaluatorSettings(ServerSettings):
 
     embedding_addresses: list[str] = Field(default=[], min_length=1, validate_default=True)
     """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
+    embedder_patience_seconds: float = Field(default=300.0, ge=0)
+    """How long a block of texts is sent again to an embedding service that is busy or away."""
     dataset_roots: list[Path] = []
     """Folders under which data set files may be read; none when empty."""
     dataset_hosts: list[str] = []

@@ -13,6 +13,7 @@ from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Failur
 ReturnT = TypeVar("ReturnT")
 
 _PAUSE_SECONDS = 0.5
+_CANCEL_SECONDS = 0.1
 
 QUEUE = ""
 """The name under which news of the queue come."""
@@ -82,6 +83,15 @@ async def insisted(step: Callable[[], Awaitable[ReturnT]]) -> ReturnT:
             return await step()
         except StoreUnavailable:
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def stopped(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel tasks until they are done: a Redis client that is just connecting takes a cancellation for a failure."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
 
 
 class EvaluationStore(Protocol):

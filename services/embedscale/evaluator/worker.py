@@ -9,7 +9,7 @@ from functools import partial
 from embedscale.core.errors import EvaluationNotFound, StoreUnavailable
 from embedscale.evaluator.pipeline import Pipeline
 from embedscale.evaluator.recorder import Recorder
-from embedscale.evaluator.store import QUEUE, Claim, EvaluationStore, LeaseLost, heard, insisted
+from embedscale.evaluator.store import QUEUE, Claim, EvaluationStore, LeaseLost, heard, insisted, stopped
 from embedscale.servicekit.status import failure_of
 from embedscale.servicekit.telemetry import EVALUATION_LEASE_LOSSES, EVALUATION_TAKEOVERS, EVALUATIONS
 
@@ -44,14 +44,16 @@ class Workers:
 
     def start(self) -> None:
         """Begin to take work."""
-        loops = [self._work() for _ in range(self._running)]
-        self._tasks = [asyncio.create_task(loop) for loop in (*loops, self._sweep())]
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._running)]
+        self._sweeping = asyncio.create_task(self._sweep())
 
     async def drain(self) -> None:
         """Take no more work, and give back what is unfinished."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            await stopped(self._sweeping)
         self._tasks = []
 
     async def _work(self) -> None:
@@ -87,7 +89,7 @@ class Workers:
         try:
             await asyncio.wait((run, keep), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _stopped(run, keep)
+            await stopped(run, keep)
             if run.cancelled():
                 await self._leave(claim)
             elif error := run.exception():
@@ -145,9 +147,3 @@ class Workers:
                 for state, count in (await self._store.counts()).items():
                     EVALUATIONS.labels(state.value).set(count)
             await asyncio.sleep(_SWEEP_SECONDS)
-
-
-async def _stopped(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)

@@ -96,6 +96,9 @@ class UpstreamEngine:
                     fingerprint=self._space,
                 )
 
+    async def prime(self) -> None:
+        """See `Engine`; nothing here holds up others."""
+
     async def wake(self) -> None:
         """See `Engine`; nobody knows when an upstream comes back, so nobody waits for it."""
 

@@ -26,6 +26,7 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
     errors.DatasetNotFound: (grpc.StatusCode.NOT_FOUND, wire.ERROR_REASON_DATASET_NOT_FOUND),
     errors.InvalidField: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INVALID_FIELD),
     errors.InputTooLong: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INPUT_TOO_LONG),
+    errors.TextTooLong: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_INPUT_TOO_LONG),
     errors.DatasetInvalid: (grpc.StatusCode.INVALID_ARGUMENT, wire.ERROR_REASON_DATASET_INVALID),
     errors.DatasetForbidden: (grpc.StatusCode.PERMISSION_DENIED, wire.ERROR_REASON_DATASET_FORBIDDEN),
     errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, wire.ERROR_REASON_OVERLOADED),
@@ -44,7 +45,7 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
         grpc.StatusCode.FAILED_PRECONDITION,
         wire.ERROR_REASON_EVALUATION_NOT_FINISHED,
     ),
-    errors.EvaluationAbandoned: (grpc.StatusCode.ABORTED, wire.ERROR_REASON_EVALUATION_ABANDONED),
+    errors.EvaluationAbandoned: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_EVALUATION_ABANDONED),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STORE_UNAVAILABLE),
     errors.Draining: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_DRAINING),
     errors.NotComparable: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_NOT_COMPARABLE),
@@ -52,7 +53,7 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
 
 _BY_REASON: dict[str, type[errors.EmbedscaleError]] = {
     wire.ErrorReason.Name(reason).removeprefix(_PREFIX): kind for kind, (_, reason) in TABLE.items()
-} | {"INPUT_TOO_LONG": errors.InvalidField, "INPUT_REJECTED": errors.UpstreamRejected}
+} | {"INPUT_TOO_LONG": errors.TextTooLong, "INPUT_REJECTED": errors.UpstreamRejected}
 
 
 def reason_of(error: errors.EmbedscaleError) -> wire.ErrorReason:

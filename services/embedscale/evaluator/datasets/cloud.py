@@ -49,6 +49,8 @@ class Buckets:
             return None
         self._check_size(location, sum(system.size(name) for name in names))
         for name in names:
+            if ".." in PurePosixPath(name).parts:
+                raise DatasetInvalid(f"{location.uri}: an object's name leads out of its folder", field="dataset")
             _copy(system, name, draft / PurePosixPath(name).relative_to(path))
         verify(location, draft)
         return Fetched(draft, PurePosixPath(path).name, draft, state)

@@ -7,6 +7,7 @@ from embedscale.core.errors import DatasetInvalid
 
 KEPT = 100
 _SHOWN = 3
+_CHARACTERS = 300
 
 
 class FaultLog:
@@ -20,7 +21,7 @@ class FaultLog:
         """Note a fault."""
         self.counts[kind.value] += 1
         if len(self.first) < KEPT:
-            self.first.append(Fault(kind, place, message))
+            self.first.append(Fault(kind, _short(place), _short(message)))
 
     def refuse(self, uri: str) -> None:
         """Raise DatasetInvalid that names the first faults and counts the rest, if there are any."""
@@ -29,3 +30,8 @@ class FaultLog:
         rest = self.counts.total() - _SHOWN
         more = f" (and {rest} more)" if rest > 0 else ""
         raise DatasetInvalid(f"{uri}: {'; '.join(map(str, self.first[:_SHOWN]))}{more}", field="dataset")
+
+
+def _short(text: str) -> str:
+    """Ids have any length, and messages of failed calls have not."""
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."

@@ -6,6 +6,7 @@ that what is wrong is seen, with its line.
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from json.decoder import JSONDecodeError, JSONDecoder
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 _BLOCK = 2**20
 _MOST_CHARACTERS = 2**26
 _SPACE = " \t\r\n"
+_NUMBER = re.compile(r"[-+.eE\d]*")
 
 
 class BadJson(ValueError):
@@ -55,8 +57,7 @@ class JsonStream:
             except RecursionError:
                 raise self._wrong("nested too deeply", self._at) from None
             else:
-                # At the end of what was read, a number may go on.
-                if end < len(self._text) or not self._read_on():
+                if not self._may_go_on() or not self._read_on():
                     self._at = end
                     return value
 
@@ -92,6 +93,10 @@ class JsonStream:
         """Make sure that nothing follows. Raises BadJson."""
         if self.peek():
             raise self._wrong("more follows the end", self._at)
+
+    def _may_go_on(self) -> bool:
+        """Whether the value is a number that the end of what was read may have cut, such as 1 or 1. of 1.5."""
+        return _NUMBER.match(self._text, self._at).end() == len(self._text)  # type: ignore[union-attr] # may be empty
 
     def _found(self, character: str) -> bool:
         found = self.peek() == character

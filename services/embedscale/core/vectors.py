@@ -36,3 +36,15 @@ def _encoded(vectors: Matrix, encoding: Encoding) -> NDArray[np.generic]:
             return np.clip(np.rint(vectors * 127), -127, 127).astype(np.int8)
         case Encoding.BINARY:
             return np.packbits(vectors > 0, axis=1)
+
+
+def as_compared(vectors: Matrix, encoding: Encoding) -> Matrix:
+    """What an inner product of encoded vectors sees: the rounded numbers, and for bits -1 and 1."""
+    if encoding is Encoding.BINARY:
+        return np.where(vectors > 0, np.float32(1), np.float32(-1))
+    return _encoded(vectors, encoding).astype(np.float32)
+
+
+def bytes_per_vector(dimensions: int, encoding: Encoding) -> int:
+    """Size of one encoded vector."""
+    return _encoded(np.zeros((1, dimensions), np.float32), encoding).nbytes

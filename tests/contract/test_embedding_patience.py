@@ -1,0 +1,74 @@
+"""The evaluator's way to embedding services that are busy, slow or away."""
+
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+
+from embedscale.core.embedding import InputType, Truncation
+from embedscale.core.errors import DeadlineExceeded, Overloaded, TextTooLong
+from embedscale.core.evaluation import EvaluationSpec
+from embedscale.embedding.bootstrap import build_application
+from embedscale.embedding.settings import EmbeddingServerSettings
+from embedscale.evaluator.embedding_client import ClientTextEmbedder
+from tests.conftest import served
+from tests.fakes.hash_engine import HASH, HashEngine
+
+SPEC = EvaluationSpec(HASH, "memory:")
+
+
+class Busy(HashEngine):
+    """Refuses the first calls, with the advice to come back in `PAUSE` seconds."""
+
+    PAUSE = 0.3
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    async def embed(self, texts, truncation):  # type: ignore[no-untyped-def]
+        if self.refusals:
+            self.refusals -= 1
+            raise Overloaded("the queue is full", retry_after=self.PAUSE)
+        return await super().embed(texts, truncation)
+
+
+async def serving(stack: AsyncExitStack, engine: HashEngine, **options: float) -> ClientTextEmbedder:
+    settings = EmbeddingServerSettings(drain_seconds=0)
+    address = await served(stack, build_application([engine], settings), settings)
+    embedder = ClientTextEmbedder([address], **({"patience_seconds": 10.0} | options))
+    stack.push_async_callback(embedder.close)
+    return embedder
+
+
+async def test_a_busy_service_is_asked_again_after_the_pause_that_it_advises(stack: AsyncExitStack) -> None:
+    engine = Busy(refusals=3)
+    embedder = await serving(stack, engine)
+    started = time.monotonic()
+    answer = await embedder.embed(SPEC, ["a", "b"], InputType.QUERY)
+    assert answer.vectors.shape == (2, 384)
+    assert engine.refusals == 0
+    assert 3 * Busy.PAUSE <= time.monotonic() - started < 5
+
+
+async def test_patience_ends(stack: AsyncExitStack) -> None:
+    embedder = await serving(stack, Busy(refusals=10**6), patience_seconds=0.5)
+    started = time.monotonic()
+    with pytest.raises(Overloaded, match="the queue is full"):
+        await embedder.embed(SPEC, ["a"], InputType.QUERY)
+    assert time.monotonic() - started < 3
+
+
+async def test_a_deadline_is_reported_as_one(stack: AsyncExitStack) -> None:
+    embedder = await serving(stack, HashEngine(seconds=5), timeout_seconds=0.3)
+    with pytest.raises(DeadlineExceeded, match="did not answer 2 texts in time"):
+        await embedder.embed(SPEC, ["a", "b"], InputType.QUERY)
+
+
+async def test_the_place_of_a_text_that_is_too_long_is_that_among_all_texts(stack: AsyncExitStack) -> None:
+    embedder = await serving(stack, HashEngine())
+    spec = EvaluationSpec(HASH, "memory:", truncation=Truncation.ERROR)
+    with pytest.raises(TextTooLong) as caught:
+        await embedder.embed(spec, [f"t{i}" for i in range(200)] + ["x " * 600, "y"], InputType.DOCUMENT)
+    assert caught.value.field == "inputs[200].text"
+    assert caught.value.message.startswith("inputs[200].text has ")

@@ -1,0 +1,267 @@
+"""Several evaluators on one Redis, and one evaluator on a file: who takes what over, and what survives."""
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from embedscale.client import AsyncEmbeddingClient, AsyncEvaluationClient, NotFound, ResourceExhausted, Unavailable
+from embedscale.embedding.bootstrap import build_application
+from embedscale.embedding.settings import EmbeddingServerSettings
+from embedscale.evaluator import bootstrap
+from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.servicekit.lifecycle import Server
+from embedscale.v1 import evaluation_service_pb2 as pb
+from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+from tests import redis_servers
+from tests.conftest import RedisServer, served
+from tests.fakes.hash_engine import HASH, HashEngine
+
+QUERIES, DOCUMENTS = 40, 100
+
+
+@dataclass
+class Replicas:
+    """Evaluators, started one by one; their model takes `engine.seconds` for a batch of 16 texts."""
+
+    stack: AsyncExitStack
+    engine: HashEngine
+    embedder: str
+    folder: Path
+    redis_url: str
+
+    async def start(self, **settings: object) -> tuple[AsyncEvaluationClient, Server]:
+        chosen = {"redis_url": self.redis_url, "lease_seconds": 5.0, "running_evaluations": 1} | settings
+        read = EvaluatorSettings(
+            embedding_addresses=[self.embedder], dataset_roots=[self.folder], drain_seconds=0, **chosen
+        )
+        server = Server(bootstrap.build(read), read)
+        await server.listen()
+        self.stack.push_async_callback(_stopped, server)
+        await server.become_ready()
+        client = AsyncEvaluationClient(f"127.0.0.1:{server.port}")
+        self.stack.push_async_callback(client.close)
+        return client, server
+
+    def dataset(self, name: str) -> str:
+        """Texts of their own for each name, so that no vector is cached."""
+        file = self.folder / f"{name}.json"
+        content = {
+            "queries": {f"q {n}": f"query {name} {n}" for n in range(QUERIES)},
+            "corpus": {f"d {n}": f"text {name} {n}" for n in range(DOCUMENTS)},
+            "relevant_docs": {f"q {n}": [f"d {n}"] for n in range(QUERIES)},
+            "mode": "text",
+        }
+        file.write_text(json.dumps(content))
+        return str(file)
+
+
+_STOPPED: set[int] = set()
+
+
+async def _stopped(server: Server) -> None:
+    if id(server) not in _STOPPED:
+        _STOPPED.add(id(server))
+        await server.stop()
+
+
+@pytest.fixture
+async def replicas(stack: AsyncExitStack, own_redis: RedisServer, tmp_path: Path) -> Replicas:
+    _STOPPED.clear()
+    engine = HashEngine(seconds=0.15)
+    settings = EmbeddingServerSettings(drain_seconds=0)
+    embedder = await served(stack, build_application([engine], settings), settings)
+    return Replicas(stack, engine, embedder, tmp_path, own_redis.url)
+
+
+async def until(client: AsyncEvaluationClient, name: str, done: int = 1) -> pb.EvaluationEvent:
+    async for event in client.watch(name):
+        if event.done >= done:
+            return event
+    raise AssertionError("it ended before")
+
+
+async def ended(client: AsyncEvaluationClient, name: str) -> pb.Evaluation:
+    async for _ in client.watch(name):
+        pass
+    return await client.get(name)
+
+
+async def test_any_replica_answers_for_every_evaluation(replicas: Replicas) -> None:
+    first, _ = await replicas.start()
+    second, _ = await replicas.start()
+    uri = replicas.dataset("any")
+    created = await asyncio.gather(*(one.create(HASH, uri, request_id="same") for one in (first, second, first)))
+    assert len({one.name for one in created}) == 1
+    name = created[0].name
+    seen = await asyncio.gather(*(_all_events(one, name) for one in (first, second)))
+    assert seen[0] == seen[1]
+    assert [event.sequence for event in seen[0]] == list(range(1, len(seen[0]) + 1))
+    assert [event async for event in second.watch(name, 4)] == seen[0][4:]
+    assert (await second.get(name)).state == pb.EVALUATION_STATE_SUCCEEDED
+    results = [row async for row in second.query_results(name)]
+    assert [row.query_id for row in results] == [f"q {n}" for n in range(QUERIES)]
+
+
+async def test_cancelling_from_another_replica_stops_the_work_within_a_second(replicas: Replicas) -> None:
+    working, _ = await replicas.start()
+    created = await working.create(HASH, replicas.dataset("cancelled"))
+    await until(working, created.name)
+    other, _ = await replicas.start()
+    started = time.monotonic()
+    assert (await other.cancel(created.name)).state == pb.EVALUATION_STATE_CANCELLED
+    events = [event async for event in working.watch(created.name)]
+    assert events[-1].state == pb.EVALUATION_STATE_CANCELLED
+    assert time.monotonic() - started < 1
+    await asyncio.sleep(0.5)
+    batches = len(replicas.engine.batches)
+    await asyncio.sleep(0.5)
+    assert len(replicas.engine.batches) == batches
+    await other.delete(created.name)
+    with pytest.raises(NotFound):
+        await working.get(created.name)
+
+
+async def test_a_replica_that_is_stopped_gives_its_evaluation_to_another_at_once(replicas: Replicas) -> None:
+    working, server = await replicas.start(lease_seconds=60)
+    created = await working.create(HASH, replicas.dataset("drained"))
+    await until(working, created.name)
+    other, _ = await replicas.start(lease_seconds=60)
+    started = time.monotonic()
+    await _stopped(server)
+    events = []
+    async for event in other.watch(created.name):
+        events.append(event)
+        if event.attempt == 2:
+            taken = time.monotonic() - started
+    assert taken < 2
+    evaluation = await other.get(created.name)
+    assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 2)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_watcher_of_a_replica_that_is_stopped_goes_on_at_another(replicas: Replicas) -> None:
+    first, server = await replicas.start()
+    second, _ = await replicas.start()
+    both = f"ipv4:{first._channel.address},{second._channel.address}"
+    created = await second.create(HASH, replicas.dataset("reconnected"))
+    async with AsyncEvaluationClient(both) as client:
+        numbers = []
+        async for event in client.watch(created.name):
+            numbers.append(event.sequence)
+            if len(numbers) == 4:
+                await _stopped(server)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert (await second.get(created.name)).state == pb.EVALUATION_STATE_SUCCEEDED
+
+
+async def test_while_redis_is_away_calls_say_so_and_work_goes_on_after(replicas: Replicas, tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    port = redis_servers.free_port()
+    arguments = ("--appendonly", "yes")
+    with redis_servers.plain(folder, *arguments, port=port):
+        client, _ = await replicas.start(redis_url=f"redis://127.0.0.1:{port}/0", lease_seconds=1)
+        created = await client.create(HASH, replicas.dataset("away"))
+        await until(client, created.name)
+        watching = asyncio.create_task(_all_events(client, created.name))
+        await asyncio.sleep(0.2)
+    with pytest.raises(Unavailable) as caught:
+        await client.get(created.name)
+    assert caught.value.reason == "STORE_UNAVAILABLE"
+    assert "nothing is lost" in caught.value.message
+    await asyncio.sleep(1.5)
+    with redis_servers.plain(folder, *arguments, port=port):
+        events = await asyncio.wait_for(watching, 30)
+        evaluation = await client.get(created.name)
+        assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 1)
+        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+        await replicas.stack.aclose()
+
+
+async def test_callers_share_and_say_who_they_are(replicas: Replicas) -> None:
+    client, _ = await replicas.start(running_evaluations=2, running_per_caller=1, queued_evaluations=2)
+    stub = EvaluationServiceStub(client._channel.grpc)
+    uri = replicas.dataset("callers")
+
+    async def create(caller: str) -> pb.Evaluation:
+        request = pb.CreateEvaluationRequest(spec=pb.EvaluationSpec(model=HASH, dataset=uri))
+        return (await stub.CreateEvaluation(request, metadata=[("embedscale-caller", caller)])).evaluation
+
+    mine = await create("me")
+    assert mine.caller == "me"
+    await until(client, mine.name)
+    waiting = await create("me")
+    other = await create("other")
+    assert (await until(client, other.name)).state == pb.EVALUATION_STATE_RUNNING
+    assert (await client.get(waiting.name)).queue_position == 1
+    anonymous = await client.create(HASH, uri)
+    assert anonymous.caller == "127.0.0.1"
+    assert anonymous.queue_position == 2
+    with pytest.raises(ResourceExhausted):
+        await client.create(HASH, uri)
+    for one in (mine, waiting, other, anonymous):
+        assert (await ended(client, one.name)).state == pb.EVALUATION_STATE_SUCCEEDED
+
+
+async def test_a_list_is_filtered_and_old_ones_are_forgotten(replicas: Replicas) -> None:
+    client, server = await replicas.start()
+    uris = [replicas.dataset(f"listed-{n}") for n in range(2)]
+    names = [(await client.create(HASH, uri)).name for uri in (uris[0], uris[1], uris[0])]
+    await client.cancel(names[1])
+    await ended(client, names[2])
+    assert [one.name async for one in client.list()] == names[::-1]
+    assert [one.name async for one in client.list(dataset=uris[0])] == [names[2], names[0]]
+    assert [one.name async for one in client.list(state="cancelled")] == [names[1]]
+    assert [one.name async for one in client.list(model="other")] == []
+    await _stopped(server)
+    client, _ = await replicas.start(kept_evaluations=1)
+    deadline = time.monotonic() + 5
+    while len([one async for one in client.list()]) > 1:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert [one.name async for one in client.list()] == [names[2]]
+
+
+async def test_a_file_keeps_evaluations_over_a_restart_and_goes_on_with_them(replicas: Replicas) -> None:
+    alone = {"redis_url": "", "data_folder": replicas.folder / "kept"}
+    client, server = await replicas.start(**alone)
+    uri = replicas.dataset("kept")
+    finished = await ended(client, (await client.create(HASH, uri)).name)
+    unfinished = await client.create(HASH, replicas.dataset("unfinished"))
+    waiting = await client.create(HASH, uri)
+    seen = await until(client, unfinished.name, 32)
+    await _stopped(server)
+    client, _ = await replicas.start(**alone)
+    assert await client.get(finished.name) == finished
+    events = [event async for event in client.watch(unfinished.name, seen.sequence)]
+    assert [event.sequence for event in events] == list(range(seen.sequence + 1, seen.sequence + 1 + len(events)))
+    assert events[-1].state == pb.EVALUATION_STATE_SUCCEEDED
+    again = await ended(client, waiting.name)
+    assert again.result.metrics == finished.result.metrics
+
+
+async def test_a_model_at_two_addresses_survives_the_loss_of_one(replicas: Replicas) -> None:
+    settings = EmbeddingServerSettings(drain_seconds=0)
+    second = HashEngine(seconds=0.05)
+    server = Server(build_application([second], settings), settings)
+    await server.listen()
+    await server.become_ready()
+    texts = [f"text {n}" for n in range(512)]
+    async with AsyncEmbeddingClient([replicas.embedder, f"127.0.0.1:{server.port}"]) as client:
+        expected = await client.embed(texts, model=HASH)
+        assert replicas.engine.batches
+        assert second.batches
+        embedding = asyncio.create_task(client.embed([f"other {n}" for n in range(1024)], model=HASH))
+        await asyncio.sleep(0.1)
+        await server.stop()
+        assert len((await embedding).vectors) == 1024
+        assert (await client.embed(texts, model=HASH)).vectors.tobytes() == expected.vectors.tobytes()
+
+
+async def _all_events(client: AsyncEvaluationClient, name: str) -> list[pb.EvaluationEvent]:
+    return [event async for event in client.watch(name)]
