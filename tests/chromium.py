@@ -45,7 +45,9 @@ class Page:
         """Show a page as wide as that, and wait until it is loaded."""
         for domain in ("Log", "Runtime", "Network", "Page"):
             await self.call(f"{domain}.enable")
-        await self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.faults.clear()
@@ -116,6 +118,6 @@ async def chromium_page(profile: Path) -> AsyncIterator[Page]:
 
 
 async def _port(file: Path) -> str:
-    while not (file.exists() and file.read_text().count("\n")):
+    while not (file.exists() and file.read_text().count("\n")):  # noqa: ASYNC110 — a file tells nobody
         await asyncio.sleep(0.05)
     return file.read_text().splitlines()[0]

@@ -174,9 +174,7 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.dataset`."""
         return self._thread.run(self._client.dataset(uri))
 
-    def compare(
-        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5
-    ) -> pb.CompareEvaluationsResponse:
+    def compare(self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5) -> pb.CompareEvaluationsResponse:
         """See `AsyncEvaluationClient.compare`."""
         return self._thread.run(self._client.compare(names, metric=metric, cutoff=cutoff))
 

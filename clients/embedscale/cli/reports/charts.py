@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from embedscale.cli.reports import drawing, views
-from embedscale.cli.reports.drawing import HATCHES, INK, MARKERS, SERIES, Chart, canvas, legend, shortened
+from embedscale.cli.reports.drawing import HATCHES, INK, MARKERS, SERIES, Chart, canvas, legend, log_scale, shortened
 from embedscale.cli.reports.pareto import Point, points
 
 Data = Mapping[str, Any]
@@ -52,7 +52,7 @@ def _quality(datasets: Sequence[Data], models: Sequence[str], metric: str) -> Ch
     axes.set(xlim=(0, 1), xlabel=f"{metric}; lines are 95 % intervals")
     axes.xaxis.grid(visible=True)
     axes.set_axisbelow(True)
-    legend(figure, axes)
+    legend(figure)
     return Chart("quality", f"{metric} by data set and model", _scores_in_words(datasets), figure)
 
 
@@ -64,12 +64,13 @@ def _tradeoff(found: Sequence[Point], datasets: Sequence[Data], models: Sequence
     figure, panels = canvas(_FRAME + 2.1 * (1 + priced) + 0.2 * len(models), 1 + priced)
     by_time = [(one, one.seconds_per_thousand, one.best_by_time) for one in timed]
     _front(panels[0], by_time, datasets, models)
-    panels[0].set(xscale="log", xlabel="seconds for 1,000 texts (left is faster)", ylabel=f"mean {metric}")
+    log_scale(panels[0].xaxis)
+    panels[0].set(xlabel="seconds for 1,000 texts (left is faster)", ylabel=f"mean {metric}")
     if priced:
         by_cost = [(one, one.dollars_per_million, one.best_by_cost) for one in timed]
         _front(panels[1], by_cost, datasets, models)
         panels[1].set(xlabel="US dollars for a million texts", ylabel=f"mean {metric}")
-    legend(figure, panels[0])
+    legend(figure)
     words = "; ".join(f"{p.label}: {p.score:.4f} at {p.seconds_per_thousand:.1f} s for 1,000 texts" for p in timed)
     return Chart("tradeoff", f"{metric} against time and cost", words, figure)
 
@@ -83,34 +84,49 @@ def _front(
         axes.plot([x] * len(each), each, marker="_", linestyle="none", color=look["color"], markersize=9)
         axes.plot(x, one.score, **look | {"markersize": 9})
     front = sorted((x, one.score) for one, x, best in placed if best)
-    axes.plot(*zip(*front, strict=True), linestyle="--", linewidth=1, color=INK, label="nothing better for less")
+    axes.plot(
+        *zip(*front, strict=True),
+        linestyle="--",
+        linewidth=1,
+        color=INK,
+        drawstyle="steps-post",
+        label="nothing better for less",
+    )
     axes.set_ylim(0, 1)
     axes.margins(x=0.25)
     axes.grid(visible=True)
     axes.set_axisbelow(True)
 
 
-def _sizes(rows: Sequence[Data], models: Sequence[str], metric: str) -> Chart:
+def _sizes(everything: Sequence[Data], models: Sequence[str], metric: str) -> Chart | None:
+    tried = {row["title"] for row in everything if row["bytes"] != everything[0]["bytes"]}
+    rows = [row for row in everything if row["title"] in tried]
+    if not rows:
+        return None
     titles = list(dict.fromkeys(row["title"] for row in rows))
     ways = list(dict.fromkeys((row["label"], row["way"]) for row in rows))
     figure, panels = canvas(_FRAME + 1.7 * len(titles) + 0.2 * len(ways), len(titles))
     kinds = list(dict.fromkeys(way for _, way in ways))
     for axes, title in zip(panels, titles, strict=True):
         for label, way in ways:
-            found = sorted((r["bytes"], r["value"]) for r in rows if (r["title"], r["label"], r["way"]) == (title, label, way))
+            found = sorted(
+                (r["bytes"], r["value"]) for r in rows if (r["title"], r["label"], r["way"]) == (title, label, way)
+            )
             look = _look(label, models) | {"marker": MARKERS[kinds.index(way) % len(MARKERS)], "linestyle": "-"}
             if found:
                 axes.plot(*zip(*found, strict=True), **look | {"label": f"{label}, {way}", "linewidth": 1})
         axes.set_title(shortened(title, 40), loc="left", fontsize=9.5)
-        axes.set(xscale="log", ylabel=metric)
+        log_scale(axes.xaxis)
+        axes.set(ylabel=metric)
         axes.set_ylim(0, 1)
         axes.margins(x=0.15)
         axes.grid(visible=True)
         axes.set_axisbelow(True)
     panels[-1].set_xlabel("bytes a vector")
-    handles = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=1)
-    words = "; ".join(f"{r['title']}, {r['label']}, {r['way']}: {r['value']:.4f} at {r['bytes']:.0f} bytes" for r in rows)
+    legend(figure)
+    words = "; ".join(
+        f"{r['title']}, {r['label']}, {r['way']}: {r['value']:.4f} at {r['bytes']:.0f} bytes" for r in rows
+    )
     return Chart("sizes", f"{metric} against bytes a vector", words, figure)
 
 
@@ -138,7 +154,7 @@ def _bars(
     axes.invert_yaxis()
     axes.margins(x=0.16)
     axes.set(xlabel=axis)
-    legend(figure, axes)
+    legend(figure)
     words = "; ".join(f"{where}, {label}: {form.format(value)}" for (where, label), value in values.items())
     return Chart(name, title, words, figure)
 

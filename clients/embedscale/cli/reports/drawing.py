@@ -11,7 +11,9 @@ from pathlib import Path
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 INK, MUTED, GRID = "#1b1f24", "#59636f", "#d5dae0"
 SERIES = ("#0b62b8", "#b54708", "#1a7f4b", "#8a3ab9", "#a3324f", "#4d5d6c")
@@ -24,7 +26,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     colour: f"--series-{place}" for place, colour in enumerate(SERIES, 1)
 }
 _STYLE = {
-    "font.size": 9.5,
+    "font.size": 10,
     "axes.edgecolor": GRID,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -98,10 +100,19 @@ def canvas(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(panels, squeeze=False)[:, 0])
 
 
-def legend(figure: Figure, axes: Axes) -> None:
+def log_scale(axis: Axis) -> None:
+    """Powers of ten and what is between them, in figures."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure) -> None:
     """Names above the drawing, one below the other, each once."""
-    handles, labels = axes.get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))
+    named = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=1)
 
 

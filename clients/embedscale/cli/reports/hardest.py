@@ -34,9 +34,9 @@ async def add_texts(client: AsyncEvaluationClient, uri: str, rows: Sequence[dict
         max_characters=_CHARACTERS,
     )
     for row in rows:
-        row["text"] = texts.queries.get(row["id"], "")
+        row["text"] = _with_end(texts.queries.get(row["id"], ""))
     for document in documents:
-        document["text"] = texts.documents.get(document["id"], "")
+        document["text"] = _with_end(texts.documents.get(document["id"], ""))
 
 
 async def _together(
@@ -72,3 +72,8 @@ def _instead(row: pb.QueryResult, label: str) -> dict[str, Any]:
         "score": best.score if best else None,
         "text": "",
     }
+
+
+def _with_end(text: str) -> str:
+    """Show where a text may go on."""
+    return f"{text}…" if len(text) >= _CHARACTERS else text

@@ -20,7 +20,11 @@ _FOLDER = Path(__file__).parent
 def page(report: Mapping[str, Any], charts: Mapping[str, Chart]) -> str:
     """HTML that needs nothing from anywhere. Texts of data sets are escaped, in markup and in the embedded JSON."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(exact=_exact, scored=_scored)
     template = environment.get_template("report.html.j2")

@@ -29,7 +29,9 @@ def points(datasets: Sequence[Data]) -> list[Point]:
     labels = {e["label"] for e in shared[0]["evaluations"]}.intersection(
         *({e["label"] for e in one["evaluations"]} for one in shared)
     )
-    found = [_point(label, [e for one in shared for e in one["evaluations"] if e["label"] == label]) for label in labels]
+    found = [
+        _point(label, [e for one in shared for e in one["evaluations"] if e["label"] == label]) for label in labels
+    ]
     ranked = sorted(found, key=lambda one: (-one.score, one.label))
     return [_placed(one, ranked) for one in ranked]
 

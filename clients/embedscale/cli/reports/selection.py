@@ -67,7 +67,7 @@ def truncation(evaluation: pb.Evaluation) -> str:
 
 
 def measured(evaluation: pb.Evaluation, others: Iterable[pb.Evaluation]) -> pb.Evaluation | None:
-    """Newest evaluation of the same vectors that took none from the cache: the one whose time and tokens mean something."""
+    """Newest evaluation of the same vectors that took none from the cache: only its time and tokens say something."""
     for one in (evaluation, *others):
         if _same_work(one) == _same_work(evaluation) and not one.result.usage.cache_hits:
             return one

@@ -8,7 +8,14 @@ Data = Mapping[str, Any]
 
 _FLOAT32_BYTES = 4
 _EXACT = "flat"
-_NAMES = {"mrr": "MRR", "hit_rate": "hit rate", "recall": "recall", "precision": "precision", "ndcg": "nDCG", "map": "MAP"}
+_NAMES = {
+    "mrr": "MRR",
+    "hit_rate": "hit rate",
+    "recall": "recall",
+    "precision": "precision",
+    "ndcg": "nDCG",
+    "map": "MAP",
+}
 
 
 def metric_name(metric: str) -> str:
@@ -66,9 +73,14 @@ def truncation(report: Data) -> list[dict[str, Any]]:
 
 def commands(report: Data) -> list[str]:
     """Commands that evaluate the same again and write the report."""
-    written = dict.fromkeys(
-        _command(one["dataset"], one) for dataset in report["datasets"] for one in dataset["evaluations"]
-    )
+    models: dict[str, list[str]] = {}
+    for dataset in report["datasets"]:
+        for one in dataset["evaluations"]:
+            models.setdefault(_options(one), []).append(one["model"])
+    written = [
+        " ".join(["evalctl run", *(f"--model {shlex.quote(model)}" for model in dict.fromkeys(found)), rest])
+        for rest, found in models.items()
+    ]
     return [*written, f"evalctl report --metric {report['metric']} --out report.html"]
 
 
@@ -133,9 +145,10 @@ def _way(kind: str, encoding: str) -> str:
     return kind if encoding == "float32" else f"{kind}, {encoding}"
 
 
-def _command(uri: str, evaluation: Data) -> str:
+def _options(evaluation: Data) -> str:
+    """What `evalctl run` is given beside the model."""
     cutoffs = sorted({int(name.rpartition("@")[2]) for name in evaluation["metrics"]})
-    words = ["evalctl", "run", "--model", evaluation["model"], "--dataset", uri]
+    words = ["--dataset", evaluation["dataset"]]
     words += [word for cutoff in cutoffs for word in ("--k", str(cutoff))]
     if "dimensions" in evaluation["label"].removeprefix(evaluation["model"]):
         words += ["--dimensions", str(evaluation["dimensions"])]
