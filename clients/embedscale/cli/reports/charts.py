@@ -105,7 +105,7 @@ def _sizes(everything: Sequence[Data], models: Sequence[str], metric: str) -> Ch
         return None
     titles = list(dict.fromkeys(row["title"] for row in rows))
     ways = list(dict.fromkeys((row["label"], row["way"]) for row in rows))
-    figure, panels = canvas(_FRAME + 1.7 * len(titles) + 0.2 * len(ways), len(titles))
+    figure, panels = canvas(_FRAME + 1.7 * len(titles) + 0.2 * len(ways), len(titles), same_x=True)
     kinds = list(dict.fromkeys(way for _, way in ways))
     for axes, title in zip(panels, titles, strict=True):
         for label, way in ways:

@@ -94,10 +94,10 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def canvas(height: float, panels: int = 1, *, same_x: bool = False) -> tuple[Figure, list[Axes]]:
     """Panels one below the other, `height` inches in all."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, list(figure.subplots(panels, squeeze=False)[:, 0])
+    return figure, list(figure.subplots(panels, squeeze=False, sharex=same_x)[:, 0])
 
 
 def log_scale(axis: Axis) -> None:
