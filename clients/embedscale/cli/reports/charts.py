@@ -64,7 +64,7 @@ def _tradeoff(found: Sequence[Point], datasets: Sequence[Data], models: Sequence
     figure, panels = canvas(_FRAME + 2.1 * (1 + priced) + 0.2 * len(models), 1 + priced)
     by_time = [(one, one.seconds_per_thousand, one.best_by_time) for one in timed]
     _front(panels[0], by_time, datasets, models)
-    log_scale(panels[0].xaxis)
+    log_scale(panels[0])
     panels[0].set(xlabel="seconds for 1,000 texts (left is faster)", ylabel=f"mean {metric}")
     if priced:
         by_cost = [(one, one.dollars_per_million, one.best_by_cost) for one in timed]
@@ -116,7 +116,7 @@ def _sizes(everything: Sequence[Data], models: Sequence[str], metric: str) -> Ch
             if found:
                 axes.plot(*zip(*found, strict=True), **look | {"label": f"{label}, {way}", "linewidth": 1})
         axes.set_title(shortened(title, 40), loc="left", fontsize=9.5)
-        log_scale(axes.xaxis)
+        log_scale(axes)
         axes.set(ylabel=metric)
         axes.set_ylim(0, 1)
         axes.margins(x=0.15)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -25,7 +25,7 @@ _DPI = 200
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     colour: f"--series-{place}" for place, colour in enumerate(SERIES, 1)
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": GRID,
     "axes.labelcolor": INK,
@@ -100,12 +100,12 @@ def canvas(height: float, panels: int = 1, *, same_x: bool = False) -> tuple[Fig
     return figure, list(figure.subplots(panels, squeeze=False, sharex=same_x)[:, 0])
 
 
-def log_scale(axis: Axis) -> None:
-    """Powers of ten and what is between them, in figures."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def log_scale(axes: Axes) -> None:
+    """Make x logarithmic, with figures at powers of ten and between them."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(figure: Figure) -> None:
