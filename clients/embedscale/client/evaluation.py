@@ -120,10 +120,15 @@ class AsyncEvaluationClient(AsyncClosing):
                 return
 
     async def compare(
-        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5
+        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5, changed_queries: int = 10
     ) -> pb.CompareEvaluationsResponse:
-        """Compare succeeded evaluations of the same data pair by pair. Raises NotFound or FailedPrecondition."""
-        request = pb.CompareEvaluationsRequest(names=names, metric=metric, cutoff=cutoff)
+        """Compare evaluations of one data set pair by pair, with the queries that changed most.
+
+        Raises NotFound, FailedPrecondition unless all have succeeded, and InvalidArgument if they have no such metric.
+        """
+        request = pb.CompareEvaluationsRequest(
+            names=names, metric=metric, cutoff=cutoff, changed_queries=changed_queries
+        )
         return await self._channel.call(self._stub.CompareEvaluations(request, timeout=COMPARE_SECONDS))
 
     async def datasets(self) -> Sequence[pb.Dataset]:
