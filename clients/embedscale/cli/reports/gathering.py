@@ -68,15 +68,18 @@ async def _evaluation(
 
 
 async def _speed(client: AsyncEvaluationClient, measured: pb.Evaluation | None) -> dict[str, Any] | None:
-    """Time and cost of an evaluation that took nothing from the cache."""
+    """Time and cost of an evaluation, and how many texts it computed: those from the cache took next to none."""
     if measured is None:
         return None
     seconds = measured.result.duration.ToTimedelta().total_seconds() - await _sweep_seconds(client, measured)
     usage = measured.result.usage
+    computed = usage.inputs - usage.cache_hits
     return {
         "evaluation": measured.name,
         "seconds": seconds,
-        "texts_per_second": usage.inputs / seconds if seconds else 0.0,
+        "computed": computed,
+        "cache_hits": usage.cache_hits,
+        "texts_per_second": computed / seconds if seconds else 0.0,
         "tokens": usage.tokens,
         "cost": usage.cost,
     }
@@ -148,8 +151,10 @@ def _title(evaluation: pb.Evaluation, card: pb.Dataset | None) -> str:
     uri = card.source if card and card.source else evaluation.spec.dataset
     if uri.startswith("dataset:"):
         return uri[: len("dataset:") + _SHORT_DIGEST]
-    name = uri.removeprefix(_BUILTIN) if uri.startswith(_BUILTIN) else PurePosixPath(uri.partition("#")[0]).stem
-    languages = [tag for tag in card.languages if tag != "und" and tag not in name] if card else []
+    if uri.startswith(_BUILTIN):
+        return uri.removeprefix(_BUILTIN)
+    name = PurePosixPath(uri.partition("#")[0]).stem
+    languages = [tag for tag in card.languages if tag != "und"] if card else []
     return f"{name} ({', '.join(languages)})" if languages else name
 
 

@@ -41,9 +41,8 @@ def _point(label: str, evaluations: Sequence[Data]) -> Point:
     speeds = [one["speed"] for one in evaluations]
     if not all(speeds):
         return Point(label, score, 0.0, 0.0)
-    inputs = sum(one["usage"]["inputs"] for one in evaluations)
-    seconds, cost = (sum(speed[name] for speed in speeds) for name in ("seconds", "cost"))
-    return Point(label, score, 1e3 * seconds / inputs, 1e6 * cost / inputs)
+    seconds, cost, texts = (sum(speed[name] for speed in speeds) for name in ("seconds", "cost", "computed"))
+    return Point(label, score, 1e3 * seconds / texts, 1e6 * cost / texts)
 
 
 def _placed(one: Point, ranked: Sequence[Point]) -> Point:

@@ -67,11 +67,13 @@ def truncation(evaluation: pb.Evaluation) -> str:
 
 
 def measured(evaluation: pb.Evaluation, others: Iterable[pb.Evaluation]) -> pb.Evaluation | None:
-    """Newest evaluation of the same vectors that took none from the cache: only its time and tokens say something."""
-    for one in (evaluation, *others):
-        if _same_work(one) == _same_work(evaluation) and not one.result.usage.cache_hits:
-            return one
-    return None
+    """Evaluation of the same vectors that took least from the cache: the one whose time says most.
+
+    None where all took most of their vectors from there.
+    """
+    same = [one for one in (evaluation, *others) if _same_work(one) == _same_work(evaluation)]
+    best = min(same, key=lambda one: one.result.usage.cache_hits)
+    return best if 2 * best.result.usage.cache_hits < best.result.usage.inputs else None
 
 
 def _same_work(evaluation: pb.Evaluation) -> tuple[str, str, str, int]:

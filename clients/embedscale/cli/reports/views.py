@@ -95,7 +95,9 @@ def _counted(dataset: Data, evaluation: Data) -> dict[str, Any] | None:
 
 def _charged(dataset: Data, evaluation: Data) -> dict[str, Any] | None:
     speed = evaluation["speed"]
-    return _density(speed["tokens"] / evaluation["usage"]["inputs"], dataset, "computed") if speed else None
+    if not speed or speed["cache_hits"]:
+        return None  # of documents and queries, who knows which were computed
+    return _density(speed["tokens"] / speed["computed"], dataset, "computed")
 
 
 def _density(tokens_per_text: float, dataset: Data, source: str) -> dict[str, Any]:
