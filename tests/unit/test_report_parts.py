@@ -12,7 +12,14 @@ from embedscale.cli.reports.recommendation import recommend
 
 
 def evaluation(label: str, score: float, seconds: float = 0.0, cost: float = 0.0, **changes: object) -> dict[str, Any]:
-    speed = {"seconds": seconds, "texts_per_second": 1000 / (seconds or 1), "tokens": 5000, "cost": cost}
+    speed = {
+        "seconds": seconds,
+        "computed": 1000,
+        "cache_hits": 0,
+        "texts_per_second": 1000 / (seconds or 1),
+        "tokens": 5000,
+        "cost": cost,
+    }
     return {
         "name": f"evaluations/{label}",
         "model": label,
@@ -72,8 +79,9 @@ def test_the_reason_names_the_leader_first_and_what_could_not_be_seen() -> None:
     (better,) = recommend([dataset("en", ["b"], evaluation("a", 0.2), evaluation("b", 0.5))])["reasons"]
     assert better == "en: b is better than a: +0.3000 [+0.2500, +0.3500], p = 0.500."
     (same,) = recommend([dataset("en", ["a", "b"], A, B)])["reasons"]
-    assert same.startswith("en: no difference is shown between a and b: a to b +0.1000 [+0.0500, +0.1500], p = 0.500.")
-    assert "A difference below 0.2000 would seldom have shown" in same
+    numbers = "+0.1000 [+0.0500, +0.1500], p = 0.500"
+    assert same.startswith(f"en: no difference is shown between a and b (a minus b: {numbers}).")
+    assert "a difference below 0.2000 may well stay unseen" in same
 
 
 def test_only_what_nothing_beats_is_on_the_front() -> None:

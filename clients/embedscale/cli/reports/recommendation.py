@@ -70,11 +70,10 @@ def _reason(dataset: Data) -> str:
     numbers = f"{sign * pair['difference']:+.4f} [{low:+.4f}, {high:+.4f}], {_p_value(pair['adjusted_p_value'])}"
     if len(dataset["best"]) == 1:
         return f"{dataset['title']}: {first} is better than {second}: {numbers}."
-    text = (
-        f"{dataset['title']}: no difference is shown between {_listed(dataset['best'])}: {first} to {second} {numbers}."
-    )
+    tied = f"{dataset['title']}: no difference is shown between {_listed(dataset['best'])}"
+    text = f"{tied} ({first} minus {second}: {numbers})."
     least = pair.get("detectable_difference")
-    return f"{text} A difference below {least:.4f} would seldom have shown with so few questions." if least else text
+    return f"{text} With so few questions a difference below {least:.4f} may well stay unseen." if least else text
 
 
 def _p_value(value: float) -> str:
