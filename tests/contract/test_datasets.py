@@ -176,3 +176,25 @@ async def test_the_command_says_what_cutting_costs_and_which_sets_cannot_be_comp
     assert cost["cost"] == pytest.approx(cost["mrr@5_windows"] - cost["mrr@5_cut"])
     assert said["audits"][str(path)]["tokens"]["max_tokens"] == 256
     assert said["audits"]["builtin:velmar/en"]["findings"]["truncated_documents"]["count"] == 0
+
+
+async def test_texts_are_read_by_id(evaluations: AsyncEvaluationClient, data: Path) -> None:
+    own = str(data / "small.json")
+    found = await evaluations.texts(own, queries=["q2", "none"], documents=["d3", "d1"], max_characters=9)
+    assert dict(found.queries) == {"q2": SMALL["queries"]["q2"][:9]}
+    assert dict(found.documents) == {name: SMALL["corpus"][name][:9] for name in ("d1", "d3")}
+    imported = await evaluations.import_dataset(own)
+    whole = await evaluations.texts(imported.dataset.uri, documents=["d1"])
+    assert whole.documents["d1"] == SMALL["corpus"]["d1"]
+
+
+async def test_not_too_many_texts_are_read_at_once(evaluations: AsyncEvaluationClient) -> None:
+    built_in = "builtin:velmar/en"
+    with pytest.raises(InvalidArgument) as many:
+        await evaluations.texts(built_in, queries=["q"] * 250, documents=["d"] * 251)
+    assert many.value.field == "document_ids"
+    with pytest.raises(InvalidArgument) as long:
+        await evaluations.texts(built_in, queries=["q"], max_characters=1001)
+    assert long.value.field == "max_characters"
+    with pytest.raises(NotFound):
+        await evaluations.texts("builtin:nothing", queries=["q"])

@@ -26,6 +26,7 @@ COMMANDS = {
     "cancel": ("stop:cancel", "Stop the evaluations ID, wherever they run; those that have ended stay as they are."),
     "delete": ("stop:delete", "Forget the evaluations ID with their events and results; those that run are stopped."),
     "export": ("export:export", "Write the succeeded evaluation ID to files named by its id."),
+    "report": ("report:report", "Write which model to choose, and why, to one HTML file that needs no network."),
     "completion": ("completion:completion", "Print the completion script of SHELL."),
     "version": ("version:version", "Print the versions of evalctl and what it stands on."),
 }

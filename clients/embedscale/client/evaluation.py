@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
 
 CALL_SECONDS = 30.0
-COMPARE_SECONDS = 120.0
+COMPARE_SECONDS = 600.0
 DATASET_SECONDS = 3600.0
 RECONNECTS = 10
 RECONNECT_SECONDS = 0.5
@@ -141,6 +141,15 @@ class AsyncEvaluationClient(AsyncClosing):
         """Read, check and describe a data set. Raises NotFound, InvalidArgument or PermissionDenied."""
         request = pb.GetDatasetRequest(uri=uri)
         return (await self._channel.call(self._stub.GetDataset(request, timeout=DATASET_SECONDS))).dataset
+
+    async def texts(
+        self, uri: str, *, queries: Sequence[str] = (), documents: Sequence[str] = (), max_characters: int = 500
+    ) -> pb.ListTextsResponse:
+        """Beginnings of texts of a data set by id, at most 500 in all. Raises NotFound or InvalidArgument."""
+        request = pb.ListTextsRequest(
+            dataset=uri, query_ids=queries, document_ids=documents, max_characters=max_characters
+        )
+        return await self._channel.call(self._stub.ListTexts(request, timeout=DATASET_SECONDS))
 
     async def import_dataset(self, uri: str, *, lenient: bool = False, model: str = "") -> pb.ImportDatasetResponse:
         """Take a data set in, with an audit, which counts the tokens of `model` where one is named.

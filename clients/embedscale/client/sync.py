@@ -178,6 +178,18 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.dataset`."""
         return self._thread.run(self._client.dataset(uri))
 
+    def compare(self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5) -> pb.CompareEvaluationsResponse:
+        """See `AsyncEvaluationClient.compare`."""
+        return self._thread.run(self._client.compare(names, metric=metric, cutoff=cutoff))
+
+    def texts(
+        self, uri: str, *, queries: Sequence[str] = (), documents: Sequence[str] = (), max_characters: int = 500
+    ) -> pb.ListTextsResponse:
+        """See `AsyncEvaluationClient.texts`."""
+        return self._thread.run(
+            self._client.texts(uri, queries=queries, documents=documents, max_characters=max_characters)
+        )
+
     def import_dataset(self, uri: str, *, lenient: bool = False, model: str = "") -> pb.ImportDatasetResponse:
         """See `AsyncEvaluationClient.import_dataset`."""
         return self._thread.run(self._client.import_dataset(uri, lenient=lenient, model=model))

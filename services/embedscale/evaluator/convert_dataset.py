@@ -1,8 +1,25 @@
 """Between the wire's messages about data sets and the domain's values."""
 
-from embedscale.core.dataset import DatasetCard, Imported, Lengths
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from embedscale.core.dataset import Dataset, DatasetCard, Imported, Lengths
 from embedscale.core.dataset_audit import Audit, Finding, TokenAudit
+from embedscale.core.errors import InvalidField
 from embedscale.v1 import evaluation_service_pb2 as pb
+
+MAX_EXCERPTS = 500
+MAX_CHARACTERS = 1000
+_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpts:
+    """Texts of a data set that are wanted, by id, and how much of each."""
+
+    queries: frozenset[str]
+    documents: frozenset[str]
+    characters: int
 
 
 def to_dataset(card: DatasetCard) -> pb.Dataset:
@@ -20,6 +37,24 @@ def to_dataset(card: DatasetCard) -> pb.Dataset:
         document_characters=_lengths(card.document_characters),
         skipped=card.skipped,
         source=card.source,
+    )
+
+
+def to_excerpts(request: pb.ListTextsRequest) -> Excerpts:
+    """Check what is asked for. Raises InvalidField."""
+    if len(request.query_ids) + len(request.document_ids) > MAX_EXCERPTS:
+        raise InvalidField(f"there are more than {MAX_EXCERPTS} ids", field="document_ids")
+    if request.max_characters > MAX_CHARACTERS:
+        raise InvalidField(f"max_characters is above {MAX_CHARACTERS}", field="max_characters")
+    characters = request.max_characters or _CHARACTERS
+    return Excerpts(frozenset(request.query_ids), frozenset(request.document_ids), characters)
+
+
+def to_texts_response(dataset: Dataset, wanted: Excerpts) -> pb.ListTextsResponse:
+    """Read through the set for the texts wanted."""
+    return pb.ListTextsResponse(
+        queries=_excerpts(dataset.queries() if wanted.queries else (), wanted.queries, wanted.characters),
+        documents=_excerpts(dataset.documents() if wanted.documents else (), wanted.documents, wanted.characters),
     )
 
 
@@ -57,3 +92,7 @@ def _tokens(tokens: TokenAudit) -> pb.TokenAudit:
 
 def _lengths(lengths: Lengths) -> pb.LengthSummary:
     return pb.LengthSummary(mean=lengths.mean, median=lengths.median, p95=lengths.p95, maximum=lengths.maximum)
+
+
+def _excerpts(rows: Iterable[tuple[str, str]], ids: frozenset[str], characters: int) -> dict[str, str]:
+    return {key: text[:characters] for key, text in rows if key in ids}

@@ -24,7 +24,7 @@ from embedscale.evaluator.convert import (
     to_spec,
 )
 from embedscale.evaluator.convert_comparison import to_comparison, to_comparison_response
-from embedscale.evaluator.convert_dataset import to_dataset, to_import_response
+from embedscale.evaluator.convert_dataset import to_dataset, to_excerpts, to_import_response, to_texts_response
 from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -116,6 +116,12 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """Describe a data set."""
         dataset = await self._datasets.load(request.uri)
         return pb.GetDatasetResponse(dataset=to_dataset(await asyncio.to_thread(lambda: dataset.card)))
+
+    async def ListTexts(self, request: pb.ListTextsRequest, context: Context) -> pb.ListTextsResponse:
+        """Read texts by id."""
+        wanted = to_excerpts(request)
+        dataset = await self._datasets.load(request.dataset)
+        return await asyncio.to_thread(to_texts_response, dataset, wanted)
 
     async def ImportDataset(self, request: pb.ImportDatasetRequest, context: Context) -> pb.ImportDatasetResponse:
         """Take a data set in."""
