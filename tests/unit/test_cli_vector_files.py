@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedscale.embedding.vectors import encode
+from embedscale.core.vectors import encode
 
 from embedscale.cli.errors import CommandFailed
 from embedscale.cli.texts import lines
