@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from embedscale.core.embedding import Encoding, Truncation
 from embedscale.core.errors import EvaluationNotFound, Overloaded, StoreUnavailable
 from embedscale.core.evaluation import (
     EvaluationSpec,
     Event,
     Failure,
+    Loss,
     Metric,
     Progress,
     QueryResult,
@@ -22,7 +24,9 @@ from embedscale.core.evaluation import (
     Stage,
     State,
     Usage,
+    Variant,
 )
+from embedscale.core.vector_index import IndexKind, IndexSpec, Similarity
 from embedscale.evaluator.jobs import NEWEST
 from embedscale.evaluator.redis_evaluations import RedisEvaluations
 from embedscale.evaluator.sqlite_evaluations import SqliteEvaluations
@@ -30,9 +34,11 @@ from embedscale.evaluator.store import QUEUE, Claim, EvaluationStore, LeaseLost,
 from embedscale.servicekit.redis_url import parse_redis_url
 from tests import redis_servers
 
-SPEC = EvaluationSpec("model", "dataset", (1, 5), 128)
+INDEX = IndexSpec(IndexKind.HNSW, Similarity.COSINE, m=16)
+SPEC = EvaluationSpec("model", "dataset", [1, 5], 128, Truncation.WINDOWS, [INDEX], [64], [Encoding.INT8], True)
 METRIC = Metric("mrr", 5, 0.1 + 0.2, 1 / 3, 2 / 3)
-RESULT = Result((METRIC,), 600, 9, Usage(1, 2, 3, 4, 0.5), "print", 128, "digest", 1.5)
+VARIANT = Variant(INDEX, 64, Encoding.INT8, [METRIC], [Loss("mrr", 5, 0.1, -0.2)], 0.3, 80.5, 1e-4, 2e-4)
+RESULT = Result([METRIC], 600, 9, Usage(1, 2, 3, 4, 0.5), "print", 128, "digest", 1.5, [VARIANT])
 RESULTS = [QueryResult(f"q{n}", n % 3, [("d ü", 0.1), ("e", -1e-7)], {"d ü": 1, "x": -2}) for n in range(600)]
 LEASE = 0.4
 
@@ -103,14 +109,14 @@ async def test_a_life_from_the_queue_to_the_results(world: World) -> None:
         claim = await store.claim()
         assert claim
         assert (claim.id, claim.attempt, claim.sequence, claim.taken_over) == (created.id, 1, 2, False)
-        assert replace(claim.spec, cutoffs=tuple(claim.spec.cutoffs)) == SPEC
+        assert claim.spec == created.spec == SPEC
         assert await store.claim() is None
         recorded = [event(claim, 1, 5), event(claim, 2, 10)]
         await store.record(claim, recorded)
         await store.succeed(claim, RESULT, RESULTS)
         ended = await store.get(created.id)
         assert (ended.state, ended.attempt, ended.queue_position) == (State.SUCCEEDED, 1, 0)
-        assert ended.result == replace(RESULT, metrics=[METRIC])
+        assert ended.result == RESULT
         assert ended.ended >= ended.created
         events = await store.events(created.id, 0, 1000)
         assert [one.sequence for one in events] == [1, 2, 3, 4, 5]
