@@ -132,6 +132,10 @@ class EvaluationClient(_Client):
         cutoffs: Sequence[int] = (5,),
         dimensions: int = 0,
         truncation: str = "end",
+        indexes: Sequence[pb.IndexSpec] = (),
+        sweep_dimensions: Sequence[int] = (),
+        sweep_encodings: Sequence[str] = (),
+        ignore_identical_ids: bool = False,
         request_id: str | None = None,
     ) -> pb.Evaluation:
         """See `AsyncEvaluationClient.create`."""
@@ -142,6 +146,10 @@ class EvaluationClient(_Client):
                 cutoffs=cutoffs,
                 dimensions=dimensions,
                 truncation=truncation,
+                indexes=indexes,
+                sweep_dimensions=sweep_dimensions,
+                sweep_encodings=sweep_encodings,
+                ignore_identical_ids=ignore_identical_ids,
                 request_id=request_id,
             )
         )
@@ -178,9 +186,13 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.dataset`."""
         return self._thread.run(self._client.dataset(uri))
 
-    def compare(self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5) -> pb.CompareEvaluationsResponse:
+    def compare(
+        self, names: Sequence[str], *, metric: str = "mrr", cutoff: int = 5, changed_queries: int = 10
+    ) -> pb.CompareEvaluationsResponse:
         """See `AsyncEvaluationClient.compare`."""
-        return self._thread.run(self._client.compare(names, metric=metric, cutoff=cutoff))
+        return self._thread.run(
+            self._client.compare(names, metric=metric, cutoff=cutoff, changed_queries=changed_queries)
+        )
 
     def texts(
         self, uri: str, *, queries: Sequence[str] = (), documents: Sequence[str] = (), max_characters: int = 500

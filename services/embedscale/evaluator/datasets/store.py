@@ -98,8 +98,9 @@ class DatasetStore:
     def _drop_abandoned(self) -> None:
         """Remove what processes that were killed have left."""
         for path in self._drafts.glob("*"):
-            if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                _remove(path)
+            with suppress(FileNotFoundError):  # another process is done with it
+                if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    _remove(path)
 
     def _by_use(self) -> list[Path]:
         found = []
