@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedscale.core.vectors import encode
 
 from embedscale.cli.errors import CommandFailed
 from embedscale.cli.texts import lines
 from embedscale.cli.vector_files import ENCODINGS, encoded, vector_file
 from embedscale.client import EmbedResult
 from embedscale.core.embedding import Encoding
+from embedscale.core.vectors import encode
 
 TEXTS = [f"text {number}" for number in range(130)]
 MATRIX = np.random.default_rng(7).normal(size=(len(TEXTS), 24)).astype(np.float32) / 3
