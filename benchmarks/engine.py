@@ -48,7 +48,7 @@ def ours(catalog: Catalog, contender: Contender) -> Work:
     from embedscale.embedder.encoder import Encoder
 
     model = _local(catalog, contender.name)
-    encoder = Encoder(locate(model.source), model, device="cpu", token_budget=1024)
+    encoder = Encoder(locate(model.source), model, device="cpu", token_budget=None)
     return lambda texts: encoder.encode(texts, Truncation.END)
 
 
@@ -214,7 +214,7 @@ def texts_of(folder: Path | None, every: int) -> Sets:
 
 def _built_in() -> list[tuple[Texts, Texts]]:
     sets = [builtin.load(f"builtin:velmar/{language}") for language in ("en", "fr", "cs", "hu")]
-    return [(list(one.queries.values()), list(one.corpus.values())) for one in sets]
+    return [(list(one.query_texts.values()), list(one.corpus.values())) for one in sets]
 
 
 def _local(catalog: Catalog, name: str) -> LocalModel:
