@@ -18,7 +18,8 @@ from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.embedder.encoder import Encoder, length_batches
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import LocalModel, Prompts, load_catalog
-from embedscale.evaluator.metrics import first_relevant, order, reciprocal_ranks
+from embedscale.evaluator.metrics import judged, reciprocal_rank
+from embedscale.evaluator.retrieval import order
 
 TOKEN_BUDGET = 1024
 
@@ -47,9 +48,8 @@ def mrr_at_5(content: Mapping[str, Any], queries: Matrix, corpus: Matrix) -> flo
     """MRR@5 of a set in LlamaIndex's layout, whose queries and corpus have these vectors."""
     ids = list(content["corpus"])
     ranked = [[ids[place] for place in order(list(row), ids)[:5]] for row in queries @ corpus.T]
-    pairs = zip(ranked, content["queries"], strict=True)
-    ranks = [first_relevant(found, content["relevant_docs"][query]) for found, query in pairs]
-    return float(reciprocal_ranks(np.array(ranks), 5).mean())
+    judgements = [dict.fromkeys(content["relevant_docs"][query], 1) for query in content["queries"]]
+    return float(reciprocal_rank(judged(ranked, judgements, 5), 5).mean())
 
 
 def scores(encoder: Encoder, prompts: Prompts, content: Mapping[str, Any]) -> tuple[float, float]:
