@@ -32,7 +32,7 @@ def batch_size(model: pb.Model, dimensions: int) -> int:
 async def batched(texts: AsyncIterable[str], size: int) -> AsyncIterator[Batch]:
     """Cut texts into batches of at most `size` and of MESSAGE_BYTES; a text that is longer is a batch by itself.
 
-    Raises TypeError for what is no text, and InvalidArgument for a text that is not valid Unicode.
+    Raises TypeError for what is no text, and InvalidArgument for a text with a lone surrogate, which UTF-8 cannot write.
     """
     position, held, held_bytes = 0, list[str](), 0
     async for text in texts:
@@ -63,6 +63,7 @@ def _bytes(text: str, position: int) -> int:
         raise TypeError(f"inputs[{position}].text is a {type(text).__name__}, not a str")
     try:
         return len(text.encode()) + _INPUT_BYTES
-    except UnicodeEncodeError:
+    except UnicodeEncodeError as error:
         field = f"inputs[{position}].text"
-        raise InvalidArgument(f"{field} is not valid Unicode", reason="INVALID_FIELD", field=field) from None
+        message = f"{field} has a lone surrogate at character {error.start}"
+        raise InvalidArgument(message, reason="INVALID_FIELD", field=field) from None
