@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from embedscale.core.errors import EvaluationNotFound, Overloaded
+from embedscale.core.errors import EvaluationNotFound, Overloaded, StoreUnavailable
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, Failure, QueryResult, Result, State
 from embedscale.evaluator import store_codec as codec
 from embedscale.evaluator.sqlite_rows import Row, now, read_evaluation, read_event, reported
@@ -36,6 +36,7 @@ class SqliteEvaluations:
         self._limits = limits
         self._thread = ThreadPoolExecutor(1, "evaluations")
         self._news = News()
+        self._opened: sqlite3.Connection | None = None
 
     @property
     def news(self) -> News:
@@ -148,8 +149,8 @@ class SqliteEvaluations:
 
     def _open(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(self._file, timeout=1.0)
-        self._database.row_factory = Row
+        self._opened = sqlite3.connect(self._file, timeout=1.0)
+        self._opened.row_factory = Row
         try:
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._database.execute(f"PRAGMA {pragma}")
@@ -162,7 +163,14 @@ class SqliteEvaluations:
             raise OSError(0, message, str(self._file)) from None
 
     def _close(self) -> None:
-        self._database.close()
+        if self._opened:
+            self._opened.close()
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        if self._opened is None:
+            raise StoreUnavailable("the evaluator is starting and has not opened its evaluations yet")
+        return self._opened
 
     def _take_up(self) -> None:
         for row in self._all("SELECT * FROM evaluations WHERE state = 'running'"):
