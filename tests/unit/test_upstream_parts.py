@@ -1,7 +1,6 @@
 """The proxy's small parts: headers, pauses, bisection, packing, tokens and keys."""
 
 import asyncio
-import base64
 import email.utils
 import math
 import time
@@ -189,26 +188,8 @@ def test_tokens_are_apportioned_to_the_last_one(total: int, weights: list[int]) 
     assert all(abs(share - total * weight / sum(weights)) <= 1 for share, weight in zip(shares, weights, strict=True))
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A real tiktoken encoding in a file: bytes, and a few merges."""
-    ranks = [bytes([byte]) for byte in range(256)] + [b"th", b"the", b" the", b"in", b"ing"]
-    file = tmp_path / "tiny.tiktoken"
-    file.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(ranks)))
-
-    def tiny() -> dict[str, object]:
-        merges = tiktoken.load.load_tiktoken_bpe(str(file))
-        return {"name": "tiny", "pat_str": r" ?\w+|\s+", "mergeable_ranks": merges, "special_tokens": {"<|end|>": 261}}
-
-    tiktoken.list_encoding_names()
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setitem(tiktoken.registry.ENCODING_CONSTRUCTORS, "tiny", tiny)
-    yield "tiny"
-    tiktoken.registry.ENCODINGS.pop("tiny", None)
-
-
-def test_texts_are_counted_and_cut_at_whole_characters(tiny: str) -> None:
-    tokenizer = load_tokenizer(tiny)
+def test_texts_are_counted_and_cut_at_whole_characters(tiny_encoding: str) -> None:
+    tokenizer = load_tokenizer(tiny_encoding)
     assert tokenizer
     assert tokenizer.count(["the thing", "", "<|end|>", "é"]) == [1 + 3, 0, 3, 2]
     assert tokenizer.cut("the thing", 2) == "the "
@@ -254,10 +235,10 @@ def engine_of(
     return UpstreamEngine(calls, packers, tokenizer, 10)
 
 
-async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_one_does(tiny: str) -> None:
+async def test_a_remote_model_with_its_tokenizer_treats_long_texts_as_a_local_one_does(tiny_encoding: str) -> None:
     with running() as fake:
         packed: list[list[int]] = []
-        engine = engine_of(fake.url, load_tokenizer(tiny), 3, packed)
+        engine = engine_of(fake.url, load_tokenizer(tiny_encoding), 3, packed)
         assert set(engine.info.truncations) == {Truncation.ERROR, Truncation.END}
         texts = [engine.prepare(text, InputType.QUERY) for text in ("the", "the thing", "in")]
         assert list(await engine.count_tokens(texts)) == [1, 4, 1]

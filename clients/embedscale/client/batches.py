@@ -32,7 +32,7 @@ def batch_size(model: pb.Model, dimensions: int) -> int:
 async def batched(texts: AsyncIterable[str], size: int) -> AsyncIterator[Batch]:
     """Cut texts into batches of at most `size` and of MESSAGE_BYTES; a text that is longer is a batch by itself.
 
-    Raises TypeError for what is no text, and InvalidArgument for a text with a lone surrogate, which UTF-8 cannot write.
+    Raises TypeError for what is no text, and InvalidArgument for a lone surrogate, which UTF-8 cannot write.
     """
     position, held, held_bytes = 0, list[str](), 0
     async for text in texts:

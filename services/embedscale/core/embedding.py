@@ -177,3 +177,4 @@ class ModelInfo:
     requires_input_type: bool = False
     memory_bytes: int = 0
     quantization: str = ""
+    tokenizer: str = ""

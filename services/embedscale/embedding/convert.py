@@ -112,6 +112,7 @@ def to_model(info: ModelInfo, max_inputs: int) -> pb.Model:
         requires_input_type=info.requires_input_type,
         memory_bytes=info.memory_bytes,
         quantization=info.quantization,
+        tokenizer=info.tokenizer,
     )
 
 

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from embedscale.client import AsyncEmbeddingClient, ClientError
 from embedscale.openai_gateway.answers import embeddings_json, model_object, usable_names
 from embedscale.openai_gateway.errors import Refused, error_json
-from embedscale.openai_gateway.request import parsed
+from embedscale.openai_gateway.request import TextsRequest, TokensRequest, parsed
+from embedscale.openai_gateway.tokens import decoded
 
 ResultT = TypeVar("ResultT")
 
@@ -29,7 +30,7 @@ class Endpoints:
             wanted = parsed(await self._body(request))
             model, input_type = wanted.target()
             work = self._client.embed(
-                wanted.input,
+                await self._texts(wanted, model),
                 model=model,
                 input_type=input_type,
                 dimensions=wanted.dimensions,
@@ -59,6 +60,11 @@ class Endpoints:
         except ClientError:
             ready = False
         return JSONResponse({"status": "ok"}) if ready else error_json(503, "no model can be used", kind="server_error")
+
+    async def _texts(self, wanted: TextsRequest | TokensRequest, model: str) -> list[str]:
+        if isinstance(wanted, TextsRequest):
+            return wanted.input
+        return decoded(model, (await self._client.model(model)).tokenizer, wanted.input)
 
     async def _body(self, request: Request) -> bytes:
         """Read the body, no further than its limit."""

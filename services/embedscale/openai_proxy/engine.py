@@ -216,4 +216,5 @@ def _described(name: str, model: RemoteModel, *, counts: bool) -> ModelInfo:
         parameters=model.parameters,
         price_per_million_tokens=model.price_per_million_tokens,
         requires_input_type=distinct,
+        tokenizer=model.tokenizer,
     )

@@ -1,20 +1,13 @@
 """Tokens of texts: counted with tiktoken where its file is on this machine, estimated otherwise."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import tiktoken
-import tiktoken.load
 
-log = logging.getLogger(__name__)
+from embedscale.servicekit.tiktoken_files import load_encoding
 
 _BYTES_PER_TOKEN = 3
 """English has about four, and Chinese about three, which is one character."""
-
-
-class NotOnThisMachine(Exception):
-    """A tokenizer's file would have to be downloaded."""
 
 
 class Tokenizer:
@@ -37,15 +30,9 @@ class Tokenizer:
 
 
 def load_tokenizer(name: str) -> Tokenizer | None:
-    """The tiktoken encoding of that name, if its file is in TIKTOKEN_CACHE_DIR; nothing is ever downloaded."""
-    if not name:
-        return None
-    try:
-        with _no_downloads():
-            return Tokenizer(tiktoken.get_encoding(name))
-    except (NotOnThisMachine, ValueError, OSError) as error:
-        log.warning("texts are not counted here: no tiktoken file of %s: %s", name, type(error).__name__)
-        return None
+    """The tiktoken encoding of that name, if its file is on this machine."""
+    encoding = load_encoding(name) if name else None
+    return Tokenizer(encoding) if encoding else None
 
 
 def estimated(text: str) -> int:
@@ -62,20 +49,3 @@ def apportioned(total: int, weights: Sequence[int]) -> list[int]:
         shares.append(total * weight_so_far // whole - given)
         given += shares[-1]
     return shares
-
-
-@contextmanager
-def _no_downloads() -> Iterator[None]:
-    """Keep tiktoken from fetching files that are not there, which it would do without being asked."""
-    read = tiktoken.load.read_file
-
-    def read_local(blobpath: str) -> bytes:
-        if "://" in blobpath:
-            raise NotOnThisMachine
-        return read(blobpath)
-
-    tiktoken.load.read_file = read_local
-    try:
-        yield
-    finally:
-        tiktoken.load.read_file = read
