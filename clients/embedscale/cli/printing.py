@@ -48,9 +48,9 @@ def facts(rows: Mapping[str, str]) -> Table:
 
 
 def as_table(table: Table) -> None:
-    """Write a table: as wide as the terminal, and as wide as it needs where there is none."""
+    """Write a table: as wide as the terminal, where long names are folded, and as wide as it needs elsewhere."""
     for column in table.columns:
-        column.no_wrap = not sys.stdout.isatty()
+        column.no_wrap, column.overflow = not sys.stdout.isatty(), "fold"
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
 
 
