@@ -153,7 +153,8 @@ def test_models_shows_one(evalctl: Evalctl) -> None:
     assert shown["memory_bytes"] == pytest.approx(4 * 22713216, rel=0.01)
     lines = dict(line.strip().split("  ", 1) for line in evalctl("models", "show", MINILM).stdout.splitlines())
     facts = {fact: value.strip() for fact, value in lines.items()}
-    assert (facts["state"], facts["memory"], facts["maximum tokens"]) == ("ready", "90.9 MB", "256")
+    memory = f"{shown['memory_bytes'] / 1e6:.1f} MB"
+    assert (facts["state"], facts["memory"], facts["maximum tokens"]) == ("ready", memory, "256")
     assert (facts["parameters"], facts["pooling"], facts["number format"]) == ("22.7 million", "mean", "float32")
     assert facts["fingerprint"] == shown["fingerprint"]
     assert facts["revision"] == shown["revision"]
