@@ -26,11 +26,11 @@ class Busy(HashEngine):
         super().__init__()
         self.refusals = refusals
 
-    async def embed(self, texts, truncation):  # type: ignore[no-untyped-def]
+    async def embed(self, texts, truncation, deadline=None):  # type: ignore[no-untyped-def]
         if self.refusals:
             self.refusals -= 1
             raise Overloaded("the queue is full", retry_after=self.PAUSE)
-        return await super().embed(texts, truncation)
+        return await super().embed(texts, truncation, deadline)
 
 
 async def serving(stack: AsyncExitStack, engine: HashEngine, **options: float) -> ClientTextEmbedder:

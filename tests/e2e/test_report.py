@@ -138,7 +138,8 @@ async def test_each_chart_is_drawn_and_described(report: Report, page: Page) -> 
         assert one["smallest"] > 9, one
         assert one["cut"] == []
         assert one["title"]
-        assert MINILM in one["description"]
+        # A model whose vectors came from the cache for the most part has no measured speed.
+        assert MINILM in one["description"] or one["name"] == "chart-tradeoff"
     ids = await page.value("[...document.querySelectorAll('[id]')].map(one => one.id)")
     assert len(ids) == len(set(ids))
 

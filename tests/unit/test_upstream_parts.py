@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import llama_index.core
 import pytest
 import tiktoken
 import tiktoken.load
@@ -212,10 +213,22 @@ def test_a_tokenizer_is_never_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         raise AssertionError("a download was tried")
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})  # another library may have loaded some
     monkeypatch.setattr("requests.get", refuse)
     assert load_tokenizer("cl100k_base") is None
     assert load_tokenizer("no-such-encoding") is None
     assert load_tokenizer("") is None
+
+
+def test_openais_tokenizer_counts_and_cuts_as_openai_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LlamaIndex carries the file; OpenAI's cookbook says how many tokens the text has."""
+    carried = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(carried))
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
+    tokenizer = load_tokenizer("cl100k_base")
+    assert tokenizer
+    assert tokenizer.count(["tiktoken is great!"]) == [6]
+    assert tokenizer.cut("tiktoken is great!", 4) == "tiktoken is"
 
 
 def engine_of(
