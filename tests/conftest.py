@@ -43,6 +43,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).parents[2] / "shared" / "datasets" / "ai-act"
 MINILM = "all-MiniLM-L6-v2"
 E5 = "multilingual-e5-small"
+E5_LOCAL = "multilingual-e5-small-local"
 
 
 @pytest.fixture(scope="session")

@@ -1,119 +1,19 @@
-"""`evalctl` as a person and as a script use it: a whole cluster in processes of its own."""
+"""`evalctl` as a person and as a script use it, on a cluster that is up."""
 
-import contextlib
 import csv
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openai
 import psutil
 import pytest
 
 from embedscale.client import EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.conftest import E5, MINILM, free_port, home_with_models
-
-E5_LOCAL = "multilingual-e5-small-local"
-PORTS = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port", "--openai-port")
-EVALCTL = Path(sys.executable).with_name("evalctl")
-
-
-@dataclass
-class Evalctl:
-    """Runs commands against a home of its own."""
-
-    home: Path
-    timeout: float = 240
-    more: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {"EMBEDSCALE_HOME": str(self.home), "EVALCTL_CONFIG": str(self.home / "contexts.json")}
-        return {**os.environ, **own, **self.more}
-
-    def __call__(self, *arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [EVALCTL, *arguments],
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=self.timeout,
-        )
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [EVALCTL, *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that was started with this home."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("EMBEDSCALE_HOME") == str(
-                    self.home
-                ):
-                    found.append(process)
-        return found
-
-    def ports(self) -> set[int]:
-        """Every port that a process of this home listens on."""
-        return {
-            connection.laddr.port
-            for process in self.processes()
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
-
-    def wait_until_gone(self) -> None:
-        deadline = time.monotonic() + 30
-        while left := self.processes():
-            assert time.monotonic() < deadline, left
-            time.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def evalctl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evalctl]:
-    """A cluster that is up."""
-    command = Evalctl(home_with_models(tmp_path_factory.mktemp("home")))
-    started = command("up", "--detach")
-    assert started.returncode == 0, started.stderr
-    yield command
-    stopped = command("down")
-    assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
-    command.wait_until_gone()
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Evalctl:
-    """A home without a cluster."""
-    return Evalctl(home_with_models(tmp_path / "home"))
-
-
-def refused(result: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
-    """One clear line, nothing on standard output, and the code."""
-    last = [line for line in result.stderr.splitlines() if line.startswith("evalctl: ")]
-    assert result.returncode == code, result.stderr
-    assert len(last) == 1, result.stderr
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in last[0]
+from tests.conftest import E5, E5_LOCAL, MINILM, free_port
+from tests.e2e.evalctl import Evalctl, refused
 
 
 def test_up_again_says_where_it_is(evalctl: Evalctl) -> None:
@@ -357,115 +257,6 @@ def test_ctrl_c_during_run_cancels_the_evaluation(evalctl: Evalctl) -> None:
     assert {one.state for one in newest} == {pb.EVALUATION_STATE_CANCELLED}
 
 
-def test_without_a_cluster_commands_say_how_to_start_one(alone: Evalctl) -> None:
-    for command in (("models",), ("run", "--model", MINILM, "--dataset", "builtin:velmar/en")):
-        refused(alone(*command), 2, "evalctl up --detach")
-    refused(alone("down"), 2, "no cluster is up")
-    address = f"127.0.0.1:{free_port()}"
-    refused(alone("models", "--embedding-address", address), 3, address)
-    run = ("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--evaluation-address", address)
-    refused(alone(*run), 3, address)
-
-
-def test_a_port_in_use_is_refused_and_nothing_is_left(alone: Evalctl) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        for option in PORTS:
-            refused(alone("up", "--detach", option, str(port)), 2, str(port), "in use")
-            refused(alone("up", option, str(port)), 2, str(port), "in use")
-    alone.wait_until_gone()
-
-
-def test_chosen_ports_are_used(alone: Evalctl) -> None:
-    ports = [free_port() for _ in PORTS]
-    chosen = [f"{option}={port}" for option, port in zip(PORTS, ports, strict=True)]
-    done = alone("up", "--detach", *chosen)
-    assert done.returncode == 0
-    assert set(ports) <= alone.ports()
-    url = f"http://127.0.0.1:{ports[-1]}/v1"
-    assert f"OpenAI's API: {url}" in done.stdout
-    with openai.OpenAI(base_url=url, api_key="none") as client:
-        names = [model.id for model in client.models.list()]
-        assert names == [MINILM, f"{E5}:query", f"{E5}:document"]
-        for name in names:
-            assert len(client.embeddings.create(model=name, input="What is MRR?").data[0].embedding) == 384
-    assert alone("down").returncode == 0
-    alone.wait_until_gone()
-
-
-@pytest.mark.parametrize("moment", ["redis", "embedder", "corpus", "queries"])
-def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(alone: Evalctl, moment: str) -> None:
-    process = alone.start("demo")
-    for line in process.stdout:
-        if moment in line:
-            break
-    ports = alone.ports()
-    assert ports
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole foreground group
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, rest
-    assert "Traceback" not in rest
-    assert alone.processes() == []
-    for port in ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
-def test_children_die_with_a_parent_that_is_killed(alone: Evalctl) -> None:
-    assert alone("up", "--detach").returncode == 0
-    supervisor = psutil.Process(json.loads((alone.home / "cluster.json").read_text())["pid"])
-    assert len(supervisor.children()) == 5
-    supervisor.kill()
-    alone.wait_until_gone()
-    refused(alone("models"), 2, "no cluster is up")
-    assert alone("up", "--detach").returncode == 0  # what the dead one left is in nobody's way
-    assert alone("down").returncode == 0
-
-
-def test_a_child_that_dies_brings_the_cluster_down_with_a_line(alone: Evalctl) -> None:
-    process = alone.start("up")
-    for line in process.stdout:
-        if line.startswith("ready"):
-            break
-    (victim,) = [child for child in psutil.Process(process.pid).children() if "valkey" in child.name()]
-    victim.kill()
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 3
-    assert "evalctl: redis ended" in rest
-    alone.wait_until_gone()
-
-
-def test_demo_twice_ends_in_table_and_chart_and_the_second_time_comes_from_the_cache(
-    alone: Evalctl, tmp_path: Path
-) -> None:
-    chart = tmp_path / "chart.png"
-    first, second = (alone("demo", "--chart", str(chart)) for _ in range(2))
-    for run in (first, second):
-        assert run.returncode == 0, run.stderr
-        for language in ("en", "fr", "cs", "hu", "ko"):
-            rows = [line for line in run.stdout.splitlines() if line.split()[:1] == [language]]
-            assert [row.split()[1] for row in rows] == [MINILM, E5_LOCAL, E5]
-        assert str(chart) in run.stdout
-    assert "cache: 2160 of 2160 texts (100.0%)" in second.stdout
-    assert chart.read_bytes().startswith(b"\x89PNG")
-    assert alone.processes() == []
-
-
-def test_version_and_help(alone: Evalctl) -> None:
-    assert alone("version").stdout.startswith("embedscale ")
-    assert set(json.loads(alone("version", "-o", "json").stdout)) == {"embedscale", "grpcio", "protobuf", "python"}
-    listed = alone("--help").stdout
-    commands = ("up", "down", "models", "embed", "run", "list", "show", "watch", "cancel", "delete", "export", "demo")
-    for command in (*commands, "version"):
-        assert f"  {command} " in listed
-        shown = alone(command, "--help").stdout
-        assert f"Example: evalctl {command}" in shown
-
-
 def test_run_sweeps_indexes_and_prints_them(evalctl: Evalctl) -> None:
     result = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "hnsw:m=8", "--dims", "128",
                      "--encoding", "int8", "-o", "json")  # fmt: skip
@@ -477,3 +268,14 @@ def test_run_sweeps_indexes_and_prints_them(evalctl: Evalctl) -> None:
     wrong = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "tree")
     assert wrong.returncode == 2
     assert "tree" in wrong.stderr
+
+
+def test_version_and_help(alone: Evalctl) -> None:
+    assert alone("version").stdout.startswith("embedscale ")
+    assert set(json.loads(alone("version", "-o", "json").stdout)) == {"embedscale", "grpcio", "protobuf", "python"}
+    listed = alone("--help").stdout
+    commands = ("up", "down", "models", "embed", "run", "list", "show", "watch", "cancel", "delete", "export", "demo")
+    for command in (*commands, "version"):
+        assert f"  {command} " in listed
+        shown = alone(command, "--help").stdout
+        assert f"Example: evalctl {command}" in shown

@@ -1,6 +1,7 @@
 """Files of vectors, written block by block: a row a text, in the order of the texts."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 ENCODED_AS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
 
 
-class VectorFile:
+class VectorFile(ABC):
     """Takes blocks while it is open: writes beside the place, and moves the whole file there at the end."""
 
     def __init__(self, path: Path, encoding: str) -> None:
@@ -46,11 +47,11 @@ class VectorFile:
         else:
             self._draft.unlink()
 
+    @abstractmethod
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """Append a block."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - most kinds have nothing to write at the end
         """Write what comes last."""
 
 

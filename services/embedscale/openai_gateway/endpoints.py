@@ -64,7 +64,8 @@ class Endpoints:
     async def _texts(self, wanted: TextsRequest | TokensRequest, model: str) -> list[str]:
         if isinstance(wanted, TextsRequest):
             return wanted.input
-        return decoded(model, (await self._client.model(model)).tokenizer, wanted.input)
+        tokenizer = (await self._client.model(model)).tokenizer
+        return await asyncio.to_thread(decoded, model, tokenizer, wanted.input)
 
     async def _body(self, request: Request) -> bytes:
         """Read the body, no further than its limit."""
