@@ -15,7 +15,7 @@ from embedscale.cli.home import Home
 from embedscale.client import EmbeddingClient
 from embedscale.embedding.catalog import Catalog, LocalModel
 from tests.conftest import E5, MINILM
-from tests.e2e.test_evalctl import Evalctl, evalctl  # noqa: F401 - the fixture of a running cluster
+from tests.e2e.evalctl import Evalctl
 
 Encode = Callable[[list[str]], np.ndarray]
 Content = Mapping[str, Mapping[str, object]]
@@ -34,7 +34,7 @@ def mrr_at_5(content: Content, encode_queries: Encode, encode_corpus: Encode) ->
     return total / len(queries)
 
 
-def run(evalctl: Evalctl, model: str, path: Path) -> dict[str, object]:  # noqa: F811
+def run(evalctl: Evalctl, model: str, path: Path) -> dict[str, object]:
     result = evalctl("run", "--model", model, "--dataset", str(path), "--k", "5", "-o", "json")
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)["evaluations"][0]
@@ -48,7 +48,7 @@ def reference() -> SentenceTransformer:
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["EN", "FR", "CS", "HU"])
 def test_minilm_is_what_sentence_transformers_and_numpy_say(
-    evalctl: Evalctl,  # noqa: F811
+    evalctl: Evalctl,
     ai_act: Path,
     reference: SentenceTransformer,
     language: str,
@@ -72,7 +72,7 @@ def test_minilm_is_what_sentence_transformers_and_numpy_say(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Path, tmp_path: Path) -> None:
     """On the first chunks of the set and their questions: the package computes a thousand tokens a second, twice."""
     whole = json.loads((ai_act / "EN_dataset.json").read_text("utf-8"))
     corpus = dict(list(whole["corpus"].items())[:20])
@@ -90,7 +90,7 @@ def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_windows_find_more_than_a_cut(
-    evalctl: Evalctl,  # noqa: F811
+    evalctl: Evalctl,
     ai_act: Path,
     catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
