@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from embedscale.client import EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import E5, E5_LOCAL, MINILM, free_port
-from tests.e2e.evalctl import Evalctl, refused
+from tests.e2e.evalctl import EVALCTL, Evalctl, refused
+from tests.e2e.terminal import Terminal
 
 
 def test_up_again_says_where_it_is(evalctl: Evalctl) -> None:
@@ -240,6 +242,14 @@ def test_the_shell_completes_from_the_cluster(evalctl: Evalctl, alone: Evalctl) 
     assert completed(evalctl, f"evalctl show {name[:6]}") == {name[:8]}
     assert completed(alone, "evalctl run --model ") == set()
     assert "_EVALCTL_COMPLETE=zsh_complete" in evalctl("completion", "zsh").stdout
+
+
+def test_bash_completes_words_with_colons_at_a_terminal(evalctl: Evalctl) -> None:
+    more = {"PATH": f"{EVALCTL.parent}:{os.environ['PATH']}", "TERM": "dumb"}
+    with Terminal(replace(evalctl, more=more)) as terminal:
+        terminal.type('eval "$(evalctl completion bash)"; echo re""ady\n', "ready")
+        terminal.type("evalctl run --model all\t", f"evalctl run --model {MINILM} ")
+        terminal.type("--dataset builtin:velmar/e\t", "--dataset builtin:velmar/en ")
 
 
 def test_ctrl_c_during_run_cancels_the_evaluation(evalctl: Evalctl) -> None:

@@ -4,12 +4,16 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
+import keyring.backends.fail
 import pytest
 from click.testing import CliRunner, Result
+from keyrings.alt.file import PlaintextKeyring
 
-from embedscale.cli import contexts, options
+from embedscale.cli import options
 from embedscale.cli.contexts import Context, Contexts
 from embedscale.cli.home import ClusterState, Home
 from embedscale.cli.main import main
@@ -88,25 +92,59 @@ def test_the_local_cluster_is_the_context_when_none_is_chosen() -> None:
     assert "evalctl up --detach" in result.stderr
 
 
-def test_tokens_come_from_a_variable_a_file_or_the_keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The keyring package with a backend that needs no desktop."""
+    before = keyring.get_keyring()
+    backend = PlaintextKeyring()
+    monkeypatch.setattr(PlaintextKeyring, "file_path", str(tmp_path / "passwords"))
+    keyring.set_keyring(backend)
+    yield
+    keyring.set_keyring(before)
+
+
+def test_tokens_come_from_a_variable_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET", "from variable")
     (tmp_path / "token").write_text("from file\n")
+    assert Context(tls=True, token_env="SECRET").client_options().token == "from variable"
+    assert Context(tls=True, token_file=str(tmp_path / "token")).client_options().token == "from file"
 
-    kept: dict[tuple[str, str], str] = {}
 
-    class Keyring:
-        def set_password(self, service: str, name: str, token: str) -> None:
-            kept[service, name] = token
-
-        def get_password(self, service: str, name: str) -> str | None:
-            return kept.get((service, name))
-
-    monkeypatch.setattr(contexts, "keyring", Keyring)
+@pytest.mark.usefixtures("in_a_file")
+def test_a_token_in_the_keyring_is_kept_found_and_deleted_with_its_context() -> None:
     assert evalctl("context", "set", "far", *FAR, "--token-keyring", input="from keyring\n").exit_code == 0
     assert "from keyring" not in Contexts().path.read_text()
     assert Contexts().get("far").client_options().token == "from keyring"
-    assert Context(tls=True, token_env="SECRET").client_options().token == "from variable"
-    assert Context(tls=True, token_file=str(tmp_path / "token")).client_options().token == "from file"
+    assert keyring.get_password("evalctl", "far") == "from keyring"
+    assert evalctl("context", "delete", "far").exit_code == 0
+    assert keyring.get_password("evalctl", "far") is None
+
+
+@pytest.mark.usefixtures("in_a_file")
+def test_a_token_that_left_the_keyring_is_told_and_its_context_can_be_deleted() -> None:
+    evalctl("context", "set", "far", *FAR, "--token-keyring", input="from keyring\n")
+    keyring.delete_password("evalctl", "far")
+    result = evalctl("--context", "far", "list")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "evalctl: no token: the keyring has no password of evalctl for far\n",
+    )
+    assert evalctl("context", "delete", "far").exit_code == 0
+
+
+@pytest.mark.usefixtures("in_a_file")
+def test_an_empty_token_is_refused() -> None:
+    result = evalctl("context", "set", "far", *FAR, "--token-keyring", input="\n")
+    assert (result.exit_code, result.stderr) == (2, "evalctl: no token on standard input\n")
+    assert not Contexts().contexts
+
+
+def test_a_machine_without_a_keyring_is_told_of_the_other_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring.core, "_keyring_backend", keyring.backends.fail.Keyring())
+    result = evalctl("context", "set", "far", *FAR, "--token-keyring", input="token\n")
+    assert result.exit_code == 2
+    assert "No recommended backend was available; --token-file and --token-env do without one" in result.stderr
+    assert not Contexts().contexts
 
 
 @pytest.mark.parametrize(

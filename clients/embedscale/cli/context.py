@@ -1,5 +1,6 @@
 """`evalctl context`: clusters by name."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,8 +9,8 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import completing, options, printing
-from embedscale.cli.contexts import LOCAL, Context, Contexts, store_token
+from embedscale.cli import completing, keyring_tokens, options, printing
+from embedscale.cli.contexts import LOCAL, Context, Contexts
 from embedscale.cli.errors import CommandFailed, reported
 from embedscale.cli.exit_codes import EXIT_USER
 
@@ -41,7 +42,11 @@ def context() -> None:
 @click.option("--token-env", default="", metavar="VARIABLE", help="The token is in this environment variable.")
 @click.option("--token-file", type=click.Path(dir_okay=False, resolve_path=True),
               help="The token is in this file.")  # fmt: skip
-@click.option("--token-keyring", is_flag=True, help="Ask for the token now, and keep it in the system's keyring.")
+@click.option(
+    "--token-keyring",
+    is_flag=True,
+    help="Ask for the token now, or read it from standard input, and keep it in the system's keyring.",
+)
 @reported
 def set_(name: str, embedding_addresses: Sequence[str], token_keyring: bool, **given: str | bool | None) -> None:
     """Set the context NAME, and replace the one that has the name.
@@ -55,9 +60,19 @@ def set_(name: str, embedding_addresses: Sequence[str], token_keyring: bool, **g
     kept.check()
     contexts = Contexts()
     if token_keyring:
-        store_token(name, click.prompt("token", hide_input=True, err=True))
+        keyring_tokens.store(name, _asked_for_token())
     contexts.set(name, kept)
     click.echo(f"context {name} is set; `evalctl context use {name}` makes it the current one")
+
+
+def _asked_for_token() -> str:
+    """Ask at a terminal, without showing it; read a line from what a script pipes in."""
+    if sys.stdin.isatty():
+        return str(click.prompt("token", hide_input=True, err=True))
+    token = sys.stdin.readline().strip()
+    if not token:
+        raise CommandFailed("no token on standard input", EXIT_USER)
+    return token
 
 
 @context.command()
@@ -96,7 +111,7 @@ def list_(output: str) -> None:
 @click.argument("name", shell_complete=completing.contexts)
 @reported
 def delete(name: str) -> None:
-    """Delete the context NAME, but not the cluster.
+    """Delete the context NAME, and its token in the keyring, but not the cluster.
 
     Example: evalctl context delete production
     """

@@ -1,22 +1,20 @@
 """Clusters by name, in a file of the user: where they are, how they are encrypted, where their token is."""
 
-import importlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import ModuleType
 
 from platformdirs import user_config_path
 
+from embedscale.cli import keyring_tokens
 from embedscale.cli.errors import CommandFailed
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.client.options import ClientOptions
 
 LOCAL = "local"
 """Name of the cluster of this machine, which is in no file."""
-_KEYRING = "evalctl"
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,7 @@ class Context:
         if self.token_file:
             return _present(Path(self.token_file).read_text("utf-8").strip(), f"{self.token_file} is empty")
         if self.token_keyring:
-            found = keyring().get_password(_KEYRING, self.token_keyring)
-            return _present(found or "", f"the keyring has no password of {_KEYRING} for {self.token_keyring}")
+            return keyring_tokens.find(self.token_keyring)
         return ""
 
 
@@ -111,7 +108,8 @@ class Contexts:
 
     def delete(self, name: str) -> None:
         """Forget a context; if it was the current one, that of this machine is."""
-        self.get(name)
+        if place := self.get(name).token_keyring:
+            keyring_tokens.forget(place)
         left = {one: context for one, context in self.contexts.items() if one != name}
         self._write(LOCAL if self.current == name else self.current, left)
 
@@ -138,19 +136,6 @@ class Contexts:
             json.dump(content, opened, indent=2)
         draft.replace(self.path)
         self.current, self.contexts = current, contexts
-
-
-def keyring() -> ModuleType:
-    """Return the keyring package. Raises CommandFailed where it is not installed."""
-    try:
-        return importlib.import_module("keyring")
-    except ModuleNotFoundError:
-        raise CommandFailed("a token in the keyring needs: pip install 'embedscale[keyring]'", EXIT_USER) from None
-
-
-def store_token(name: str, token: str) -> None:
-    """Put the token of a context into the keyring."""
-    keyring().set_password(_KEYRING, name, token)
 
 
 def _present(token: str, otherwise: str) -> str:

@@ -2,6 +2,7 @@
 
 import click
 
+from embedscale.cli import bash_completion  # noqa: F401 - it says how bash completes
 from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.lazy import LazyGroup
 
