@@ -23,8 +23,6 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"),
-    # bitsandbytes rounds to half precision on its way to int8 and warns of it for float32 inputs.
-    pytest.mark.filterwarnings("ignore:MatMul8bitLt"),
 ]
 
 
@@ -51,6 +49,13 @@ def test_vectors_stay_near_those_of_float32(catalog: Catalog, device: str, chang
     assert least <= cosines.mean() < 0.99999  # it did quantize
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     assert quantized.parameters == exact.parameters
+
+
+def test_nothing_is_logged_at_every_product(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+    model = encoder(catalog, "cpu", **INT8)
+    caplog.clear()
+    model.encode(TEXTS[:2], Truncation.END)
+    assert not caplog.records
 
 
 async def test_each_kind_is_a_vector_space_of_its_own(catalog: Catalog) -> None:

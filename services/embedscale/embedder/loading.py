@@ -1,6 +1,7 @@
 """Loads a network with transformers: number format, quantization, pinned code."""
 
 import json
+import logging
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +69,7 @@ def _quantizer(model: LocalModel) -> Any:
     missing = [package for package in _QUANTIZERS if find_spec(package) is None]
     if missing:
         raise WeightsError(f"quantization {model.quantization} needs packages not installed: {', '.join(missing)}")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of float32 at every matrix product
     quantized: Any = BitsAndBytesConfig
     if model.quantization == "int8":
         return quantized(load_in_8bit=True)
