@@ -18,7 +18,7 @@ class Evalctl:
     """Runs commands against a home of its own."""
 
     home: Path
-    timeout: float = 240
+    timeout: float = 600
     more: dict[str, str] = field(default_factory=dict)
 
     @property

