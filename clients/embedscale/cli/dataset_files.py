@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
+
 Texts = Iterable[tuple[str, str]]
 """Ids and texts."""
 Grades = Iterable[tuple[str, Mapping[str, int]]]
@@ -58,8 +61,8 @@ def _qrels(judgements: Grades) -> Iterator[str]:
     for query, grades in judgements:
         for document, grade in grades.items():
             if any(character in query + document for character in _LINE_BREAKING):
-                raise InvalidId(
-                    f"the ids {query!r} and {document!r} cannot stand in a table: one has a tab or a line break"
+                raise CommandFailed(
+                    f"{query!r}, {document!r}: no id in a table may have a tab or line break", EXIT_USER
                 )
             yield f"{query}\t{document}\t{grade}\n"
 
