@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from embedscale.core.documents import Chunk
 from embedscale.core.generation import Candidate, Filtered, Filtering, Reason
-from embedscale.evaluator.generation.filters.form import has_length, is_preamble
 from embedscale.evaluator.generation.filters.judging import Ask, judged
 from embedscale.evaluator.generation.filters.language import LanguageFilter
+from embedscale.evaluator.generation.filters.length import columns
+from embedscale.evaluator.generation.filters.preamble import is_preamble
 from embedscale.evaluator.generation.filters.repetition import near_duplicates, normal
 from embedscale.evaluator.generation.filters.round_trip import Retriever, rivals
 from embedscale.evaluator.generation.filters.source import is_copied, names_source
@@ -49,9 +50,10 @@ async def filtered(
 def _checks(chunks: Chunks, filtering: Filtering) -> Mapping[Reason, Faulty]:
     """What is told of one candidate alone."""
     language = LanguageFilter(filtering.language)
+    lengths = range(filtering.min_characters, filtering.max_characters + 1)
     return {
         Reason.PREAMBLE: lambda candidate: is_preamble(candidate.text),
-        Reason.LENGTH: lambda candidate: not has_length(candidate.text, filtering),
+        Reason.LENGTH: lambda candidate: columns(candidate.text) not in lengths,
         Reason.LANGUAGE: lambda candidate: language.is_other(candidate.text),
         Reason.CONTEXT_LEAK: lambda candidate: names_source(candidate.text),
         Reason.COPYING: lambda candidate: is_copied(candidate, chunks, filtering.max_copied_words),
