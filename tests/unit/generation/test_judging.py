@@ -84,7 +84,7 @@ async def test_a_judge_that_fails_ends_the_run_and_what_is_on_the_way() -> None:
             await asyncio.sleep(0 if "number 0 " in text else 60)
         finally:
             running -= 1
-        raise SpendingLimitReached("the limit of 1 dollar is reached", retry_after=None)
+        raise SpendingLimitReached("the limit of 1 dollar is reached", retry_after=60.0)
 
     candidates = [Candidate(f"Who pays for the tram number {n} today?", ("a#0-9",)) for n in range(9)]
     for number, error in ((0, SpendingLimitReached), (1, TimeoutError)):
