@@ -253,7 +253,7 @@ def test_every_candidate_is_kept_or_dropped_once_and_counted() -> None:
 async def test_the_event_loop_runs_on_meanwhile() -> None:
     passage = chunk(PASSAGES["en"] * 30)
     candidates = [
-        Candidate(f"Who pays the fee number {n} for parking in street {n}?", (passage.id,)) for n in range(3000)
+        Candidate(f"Who pays the fee number {n} for parking in street {n}?", (passage.id,)) for n in range(1000)
     ]
     task = asyncio.create_task(filtered(candidates, {passage.id: passage}, Filtering("en")))
     late = 0.0

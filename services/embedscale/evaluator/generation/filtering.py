@@ -33,7 +33,7 @@ async def filtered(
     the judge. Raises what these raise, and KeyError for a candidate about an unknown chunk.
     """
     run = _Run(candidates, filtering)
-    await run.check(_checks(chunks, filtering))
+    await run.check(await asyncio.to_thread(_checks, chunks, filtering))
     run.join_duplicates()
     await run.drop_near_duplicates()
     above: Mapping[int, Sequence[str]] = {}
@@ -48,7 +48,7 @@ async def filtered(
 
 
 def _checks(chunks: Chunks, filtering: Filtering) -> Mapping[Reason, Faulty]:
-    """What is told of one candidate alone."""
+    """What is told of one candidate alone. Loads a model: not for the event loop."""
     language = LanguageFilter(filtering.language)
     lengths = range(filtering.min_characters, filtering.max_characters + 1)
     return {
