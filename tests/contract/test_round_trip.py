@@ -15,7 +15,7 @@ from embedscale.evaluator.generation.filters.round_trip import Retriever
 from embedscale.evaluator.index import build_index
 from tests.conftest import MINILM
 
-FILTERING = Filtering("en", round_trip_model=MINILM, judge_model="judge")
+FILTERING = Filtering("en", round_trip_model=MINILM)
 
 
 @pytest.fixture
@@ -56,8 +56,9 @@ async def test_a_chunk_that_is_found_before_is_shown_to_the_judge(retriever: Ret
             asked.append(prompt)
             return "Yes." if "Friday" in prompt else of_rival
 
+        judged = replace(FILTERING, judge_model="judge")
         candidates = [Candidate("When is the market?", (own,))]
-        return len((await filtered(candidates, chunks, FILTERING, retriever, ask)).kept)
+        return len((await filtered(candidates, chunks, judged, retriever, ask)).kept)
 
     assert [await kept("Yes."), await kept("no"), await kept("maybe")] == [0, 1, 1]
     assert [next(key for key in chunks if chunks[key].text in prompt) for prompt in asked] == [own, rival] * 3

@@ -166,6 +166,8 @@ def test_other_faults_in_each_language(language: str) -> None:
         ("cs", "1. ledna 2025 vstupuje v platnost co přesně?"),
         ("cs", "Jaké otázky musí následující dovozce zodpovědět?"),
         ("hu", "5. cikk tiltott gyakorlatok mesterséges intelligencia"),
+        ("cs", "24. 12. 2025 otevírací doba úřadu"),
+        ("hu", "(2) bekezdés szerinti kötelezettségek"),
         ("hu", "A következő kérdés kire vonatkozik?"),
         ("ko", "다음 질문에는 누가 대답해야 하나요?"),
         ("ko", "네트워크 요금은 얼마인가요?"),
@@ -240,6 +242,14 @@ def test_near_duplicates_are_dropped_but_other_numbers_make_another_question() -
              f"{start} under Article 17?", "Who pays the fee for parking in the centre?"]  # fmt: skip
     assert reasons(texts) == [None, Reason.DUPLICATE, Reason.NEAR_DUPLICATE, None, None]
     assert reasons(texts, near_duplicate=1.0)[2] is None
+
+
+@pytest.mark.parametrize("named", ["round_trip_model", "judge_model"])
+def test_a_model_that_nothing_reaches_is_not_passed_over(named: str) -> None:
+    with pytest.raises(ValueError, match="nothing is given"):
+        run(GOOD["en"], **{named: "model"})
+    reason = Reason(named.removesuffix("_model"))
+    assert len(run(GOOD["en"], off=frozenset({reason}), **{named: "model"}).kept) == 2
 
 
 def test_every_candidate_is_kept_or_dropped_once_and_counted() -> None:

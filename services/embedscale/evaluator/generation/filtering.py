@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from embedscale.core.documents import Chunk
 from embedscale.core.generation import Candidate, Filtered, Filtering, Reason
@@ -16,6 +17,7 @@ from embedscale.evaluator.generation.filters.source import is_copied, names_sour
 
 _SLICE = 256
 
+ToolT = TypeVar("ToolT")
 Chunks = Mapping[str, Chunk]
 Faulty = Callable[[Candidate], bool]
 
@@ -29,21 +31,19 @@ async def filtered(
 ) -> Filtered:
     """Apply the filters that are on, in the order of `Reason`; `chunks` are all that the set will have, by id.
 
-    `retriever` is needed for the round trip and `ask`, which gives a prompt to the judge and returns its answer, for
-    the judge. Raises what these raise, and KeyError for a candidate about an unknown chunk.
+    `retriever` is for the round trip; `ask`, which gives a prompt to the judge and returns its answer, for the judge.
+    Raises what these raise, ValueError where one is needed and not given, KeyError for a chunk that is unknown.
     """
     run = _Run(candidates, filtering)
     await run.check(await asyncio.to_thread(_checks, chunks, filtering))
-    run.join_duplicates()
+    await asyncio.to_thread(run.join_duplicates)
     await run.drop_near_duplicates()
     above: Mapping[int, Sequence[str]] = {}
-    if retriever and filtering.round_trip_model and run.uses(Reason.ROUND_TRIP):
-        above = await rivals(run.left, chunks, filtering, retriever)
+    if filtering.round_trip_model and run.uses(Reason.ROUND_TRIP):
+        above = await rivals(run.left, chunks, filtering, _given(retriever))
         run.drop([place for place in run.left if place not in above], Reason.ROUND_TRIP)
-    if ask and filtering.judge_model and run.uses(Reason.JUDGE):
-        verdicts = await judged(run.left, chunks, above, ask)
-        run.undecided = sum(verdict is None for verdict in verdicts.values())
-        run.drop([place for place, verdict in verdicts.items() if verdict is False], Reason.JUDGE)
+    if filtering.judge_model and run.uses(Reason.JUDGE):
+        run.take(await judged(run.left, chunks, above, _given(ask)))
     return run.result()
 
 
@@ -102,9 +102,19 @@ class _Run:
             near = await asyncio.to_thread(near_duplicates, texts, self._filtering.near_duplicate)
             self.drop(near, Reason.NEAR_DUPLICATE)
 
+    def take(self, verdicts: Mapping[int, bool | None]) -> None:
+        self.undecided = sum(verdict is None for verdict in verdicts.values())
+        self.drop([place for place, verdict in verdicts.items() if verdict is False], Reason.JUDGE)
+
     def result(self) -> Filtered:
         dropped = [self._dropped[place] for place in sorted(self._dropped)]
         return Filtered(list(self.left.values()), dropped, self.undecided)
+
+
+def _given(tool: ToolT | None) -> ToolT:
+    if tool is None:
+        raise ValueError("a model is named, and nothing is given that reaches it")
+    return tool
 
 
 def _first_faults(candidates: Sequence[Candidate], checks: Mapping[Reason, Faulty]) -> list[Reason | None]:

@@ -2,9 +2,9 @@
 
 import re
 
-# "2. cikk" and "1. ledna" begin with an ordinal, and no list: a small letter follows.
-_SMALL = r"(?-i:[a-záéíóöőúüűàâçèêëîïôùûœčďěňřšťýž])"
-_MARK = r"[-*•–—·‣▪◦#>]\s|\*\*|```|[(\[]?\d{1,3}[)\]]|\d{1,3}\s?[.:、．](?!\d)\s*(?!" + _SMALL + r")\w"
+# "2. cikk", "(2) bekezdés" and "24. 12. 2025" begin with an ordinal or a date, and no list.
+_NO_ORDINAL = r"\s*(?!(?-i:[a-záéíóöőúüűàâçèêëîïôùûœčďěňřšťýž])|\d)\w"
+_MARK = r"[-*•–—·‣▪◦#>]\s|\*\*|```|\d{1,3}[)\]]|[(\[]\d{1,3}[)\]]" + _NO_ORDINAL + r"|\d{1,3}\s?[.:、．]" + _NO_ORDINAL
 _LABEL = (
     r"(?:\d{1,3}\.\s*)?(?:question|query|answer|réponse|otázka|odpověď|kérdés|válasz|질문|문제|답변?|質問|設問|問題|回答|問|答)"
     r"\s*(?:n[°o]\s*)?\d{0,3}\s*[.:：)、]|[qa]\s?\d{0,3}\s?[:：)]|q\d+\.|[\[{]?\s*\"\w+\"\s*:"
