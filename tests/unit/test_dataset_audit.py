@@ -14,7 +14,7 @@ from embedscale.core.dataset import MemoryDataset
 from embedscale.core.dataset_audit import Finding
 from embedscale.evaluator import builtin
 from embedscale.evaluator.audit.findings import findings
-from embedscale.evaluator.audit.near_duplicates import SIMILAR, repeats
+from embedscale.evaluator.audit.near_duplicates import SIMILAR, near, repeats
 from embedscale.evaluator.audit.wording import named_context, quotation
 from tests.dataset_files import read
 
@@ -56,6 +56,26 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
     # MinHash misses a pair at the threshold with a probability of less than 1 %, one above it hardly ever.
     assert expected > 100
     assert 0.97 * expected <= near.count <= expected
+
+
+@pytest.mark.parametrize("similar", [0.8, 0.9, 1.0])
+def test_what_is_near_to_a_text_that_stays_is_what_comparing_all_pairs_finds(similar: float) -> None:
+    rng = random.Random(4)
+    originals = [words(40, rng) for _ in range(60)]
+    texts = [" ".join(one) for one in originals]
+    for one in originals:
+        changed = list(one)
+        for place in rng.sample(range(40), rng.randint(1, 3)):
+            changed[place] = words(1, rng)[0]
+        texts += [" ".join(one), " ".join(changed)]
+    found = near(texts, similar)
+    expected = {
+        later: first
+        for later, first in ((61 + 2 * number, number) for number in range(60))
+        if similarity(texts[later], texts[first]) >= similar
+    }
+    assert found == expected
+    assert len(found) in {0.8: range(50, 61), 0.9: range(10, 50), 1.0: range(1)}[similar]
 
 
 def test_case_and_spaces_make_no_difference_and_examples_name_the_pair() -> None:
