@@ -52,6 +52,11 @@ class Cutter:
             found += inside
         return found
 
+    def sentences(self, piece: Piece) -> list[Piece]:
+        """The sentences that were joined in a statement; else the piece as it is."""
+        found = self._cut(piece.start, piece.end, 2) if piece.level == 1 else []
+        return self._led(piece, found) if len(found) > 1 else [piece]
+
     def finer(self, piece: Piece) -> list[Piece]:
         """Cut a piece at the next level that cuts it at all; empty for a single character."""
         level = piece.level
@@ -59,8 +64,11 @@ class Cutter:
             level += 1
             found = self._cut(piece.start, piece.end, min(level, _LAST_LEVEL))
             if len(found) > 1:
-                return [Piece(found[0].start, found[0].end, found[0].level, piece.apart), *found[1:]]
+                return self._led(piece, found)
         return []
+
+    def _led(self, piece: Piece, found: list[Piece]) -> list[Piece]:
+        return [Piece(found[0].start, found[0].end, found[0].level, piece.apart), *found[1:]]
 
     def _cut(self, start: int, end: int, level: int) -> list[Piece]:
         part = self.document.text[start:end]
