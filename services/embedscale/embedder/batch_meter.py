@@ -4,15 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from embedscale.embedder.window_queue import Window
-from embedscale.servicekit.telemetry import (
+from embedscale.embedder.telemetry import (
     BATCH_TOKENS,
     BATCHES,
     PADDED_TOKENS,
     QUEUE_SECONDS,
     QUEUED_TOKENS,
     TOKEN_BUDGET,
+    TOKENS_PER_SECOND,
 )
+from embedscale.embedder.window_queue import Window
 
 
 class BatchMeter:
@@ -21,12 +22,17 @@ class BatchMeter:
     def __init__(self, model: str) -> None:
         self._batches, self._tokens = BATCHES.labels(model), BATCH_TOKENS.labels(model)
         self._padded, self._budget = PADDED_TOKENS.labels(model), TOKEN_BUDGET.labels(model)
+        self._speed = TOKENS_PER_SECOND.labels(model)
         self._queued = QUEUED_TOKENS.labels(model)
         self._waits = {True: QUEUE_SECONDS.labels(model, "interactive"), False: QUEUE_SECONDS.labels(model, "bulk")}
 
     def token_budget(self, tokens: int) -> None:
         """Set the most padded tokens in a batch."""
         self._budget.set(tokens)
+
+    def speed(self, tokens_per_second: float | None) -> None:
+        """Set the measured speed."""
+        self._speed.set(tokens_per_second or 0.0)
 
     def queued(self, tokens: int) -> None:
         """Set the tokens that wait or are being computed."""

@@ -69,6 +69,7 @@ class Scheduler:
         self._budget = _Budget(tokens)
         self._rate = _Rate(tokens)
         self._meter.token_budget(tokens)
+        self._meter.speed(None)
 
     @property
     def queued_tokens(self) -> int:
@@ -133,6 +134,7 @@ class Scheduler:
             self._fail(batch, error)
         else:
             self._rate.observe(self._in_batch, seconds)
+            self._meter.speed(self.tokens_per_second)
             self._budget.recover()
             self._meter.computed(batch)
         finally:

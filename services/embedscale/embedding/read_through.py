@@ -19,7 +19,7 @@ from embedscale.core.errors import (
 from embedscale.core.ports import ComputeLeases, Engine, VectorCache
 from embedscale.embedding.admission import estimated_tokens, require_room
 from embedscale.embedding.single_flight import SingleFlight
-from embedscale.servicekit.telemetry import COALESCED_TEXTS, TOKENS
+from embedscale.embedding.telemetry import COALESCED_TEXTS, TOKENS
 
 Key = tuple[str, Truncation, PreparedText]
 

@@ -10,8 +10,8 @@ from embedscale.core.errors import EvaluationNotFound, StoreUnavailable
 from embedscale.evaluator.pipeline import Pipeline
 from embedscale.evaluator.recorder import Recorder
 from embedscale.evaluator.store import QUEUE, Claim, EvaluationStore, LeaseLost, heard, insisted, stopped
+from embedscale.evaluator.telemetry import EVALUATION_LEASE_LOSSES, EVALUATION_TAKEOVERS, EVALUATIONS
 from embedscale.servicekit.status import failure_of
-from embedscale.servicekit.telemetry import EVALUATION_LEASE_LOSSES, EVALUATION_TAKEOVERS, EVALUATIONS
 
 log = logging.getLogger(__name__)
 

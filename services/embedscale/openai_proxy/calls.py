@@ -12,9 +12,9 @@ from embedscale.openai_proxy.limiter import Limiter
 from embedscale.openai_proxy.orders import QueuedText, Row, drop_late, fail, wanted
 from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.spending import Spending
+from embedscale.openai_proxy.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 from embedscale.openai_proxy.tokens import apportioned
 from embedscale.openai_proxy.upstream import TextsRefused, TryAgain, Upstream, UpstreamAnswer
-from embedscale.servicekit.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 
 _TOKENS_PER_PRICE = 1e6
 

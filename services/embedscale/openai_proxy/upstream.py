@@ -22,7 +22,7 @@ from embedscale.core.errors import (
 )
 from embedscale.embedding.catalog import RemoteModel
 from embedscale.openai_proxy.rate_headers import exhausted, retry_after
-from embedscale.servicekit.telemetry import UPSTREAM_CALLS
+from embedscale.openai_proxy.telemetry import UPSTREAM_CALLS
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
 _MAY_PASS = (408, 409)

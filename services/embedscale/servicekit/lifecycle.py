@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from embedscale.servicekit.interceptors import CallInterceptor
+from embedscale.servicekit.logs import configure_logging
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
-from embedscale.servicekit.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
