@@ -3,6 +3,7 @@
 import torch
 
 from embedscale.embedder.engine import TorchEngine
+from embedscale.embedder.gpu_meter import watch_gpus
 from embedscale.embedder.scheduler import QueuePolicy
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedder.telemetry import QUEUE_WAIT
@@ -28,6 +29,7 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
         raise CatalogError(f"to be preloaded, and not hosted: {', '.join(not_hosted)}; hosted are: {', '.join(names)}")
     policy = QueuePolicy(settings.interactive_texts, settings.aging_seconds, settings.max_queued_tokens)
     engines = [TorchEngine(name, local[name], device=device, token_budget=budget, policy=policy) for name in names]
+    watch_gpus()
     QUEUE_WAIT.set_function(lambda: max(engine.load.wait_seconds or 0.0 for engine in engines))
     residency = Residency(settings.memory_budget)
     hosted = [residency.host(engine) for engine in engines]

@@ -9,6 +9,12 @@ BATCH_TOKENS = Histogram(
     ["model"],
     buckets=(16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
 )
+BATCH_FILL = Histogram(
+    "embedscale_batch_fill_ratio",
+    "Tokens of a batch, with padding, by the budget: 1 is a full batch; a text longer than the budget goes above.",
+    ["model"],
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
 PADDED_TOKENS = Counter(
     "embedscale_padded_tokens_total",
     "Tokens of batches with their padding: 1 - batch_tokens_sum / padded_tokens is the share of padding.",
@@ -29,4 +35,11 @@ QUEUE_WAIT = Gauge(
     "embedscale_queue_wait_seconds",
     "How long work that arrives now would wait: queued tokens / measured tokens per second, of the model where it is "
     "longest. 0 until a speed is measured. Autoscaling goes by this.",
+)
+GPU_MEMORY_USED = Gauge("embedscale_gpu_memory_used_bytes", "Memory in use on a GPU, by whatever process.", ["gpu"])
+GPU_MEMORY_TOTAL = Gauge("embedscale_gpu_memory_total_bytes", "Memory of a GPU.", ["gpu"])
+GPU_UTILIZATION = Gauge(
+    "embedscale_gpu_utilization_ratio",
+    "Share of the last moments in which a GPU computed; absent where its driver does not tell, as for a part of a GPU.",
+    ["gpu"],
 )
