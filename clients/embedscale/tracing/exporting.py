@@ -10,15 +10,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VARIABLES = {
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "URL of an OpenTelemetry collector; traces are off without it. Needs "
-    "`embedscale[otel]`. All other `OTEL_*` variables have their standard meaning.",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "`grpc`, which is the default, or `http/protobuf`.",
-    "OTEL_SERVICE_NAME": "Name in traces; by default that of the service, such as `embedder`.",
-    "OTEL_TRACES_SAMPLER": "Which traces are kept: all by default; `parentbased_traceidratio` with "
-    "`OTEL_TRACES_SAMPLER_ARG` for a share of them.",
-}
-"""The variables that matter most."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _GRPC, _HTTP = "grpc", "http/protobuf"

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from opentelemetry import trace
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span as OtelSpan
+    from opentelemetry.trace import SpanContext
 
 Attributes = Mapping[str, str | int | float | bool]
 Headers = Mapping[str, str]
@@ -39,16 +40,16 @@ class Span:
         links: Sequence[Headers] = (),
     ) -> None:
         """Begin, as a part of the current span, or of the one whose headers are given; `links` are more causes."""
-        self._span: trace.Span | None = None
+        self._span: OtelSpan | None = None
         if tracing():
-            from opentelemetry import trace
+            from opentelemetry.trace import Link, SpanKind, get_tracer
 
-            self._span = trace.get_tracer(_NAME).start_span(
+            self._span = get_tracer(_NAME).start_span(
                 name,
                 context=_context(parent) if parent else None,
-                kind=trace.SpanKind[kind],
+                kind=SpanKind[kind],
                 attributes=attributes,
-                links=[trace.Link(_of(headers)) for headers in links if headers],
+                links=[Link(_of(headers)) for headers in links if headers],
             )
 
     @property
@@ -155,7 +156,7 @@ def _context(headers: Headers) -> "Context":
     return TraceContextTextMapPropagator().extract(headers, Context())
 
 
-def _of(headers: Headers) -> "trace.SpanContext":
-    from opentelemetry import trace
+def _of(headers: Headers) -> "SpanContext":
+    from opentelemetry.trace import get_current_span
 
-    return trace.get_current_span(_context(headers)).get_span_context()
+    return get_current_span(_context(headers)).get_span_context()

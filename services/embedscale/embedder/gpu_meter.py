@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -15,9 +16,10 @@ def watch_gpus() -> None:
     for gpu in range(torch.cuda.device_count()):
         label = str(gpu)
         GPU_MEMORY_TOTAL.labels(label).set(torch.cuda.get_device_properties(gpu).total_memory)
-        GPU_MEMORY_USED.labels(label).set_function(lambda gpu=gpu: _or_nothing(lambda: _used_bytes(gpu)))
-        if not math.isnan(_or_nothing(lambda gpu=gpu: _utilization(gpu))):
-            GPU_UTILIZATION.labels(label).set_function(lambda gpu=gpu: _or_nothing(lambda: _utilization(gpu)))
+        GPU_MEMORY_USED.labels(label).set_function(partial(_or_nothing, partial(_used_bytes, gpu)))
+        utilization = partial(_or_nothing, partial(_utilization, gpu))
+        if not math.isnan(utilization()):
+            GPU_UTILIZATION.labels(label).set_function(utilization)
 
 
 def _used_bytes(gpu: int) -> float:

@@ -5,8 +5,8 @@ from prometheus_client import Counter, Gauge, Histogram
 QUEUED_INPUTS = Gauge("embedscale_queued_inputs", "Inputs admitted and not answered yet.")
 STAGE_SECONDS = Histogram(
     "embedscale_stage_seconds",
-    "Time of a request in a stage, in seconds: cache (look-up); in the embedder also tokenize, queue, compute (with the "
-    "pooling of tokens), pool (of windows to texts, dense layers, normalisation).",
+    "Time of a request in a stage, in seconds: cache (look-up); in the embedder also tokenize, queue, compute (which "
+    "includes the pooling of tokens), pool (of windows to texts, with dense layers and normalisation).",
     ["model", "stage"],
     buckets=(0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )

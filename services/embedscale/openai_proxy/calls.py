@@ -18,7 +18,7 @@ from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 from embedscale.openai_proxy.tokens import apportioned
 from embedscale.openai_proxy.upstream import TextsRefused, TryAgain, Upstream, UpstreamAnswer
-from embedscale.tracing.spans import Span
+from embedscale.tracing.spans import Attributes, Span
 
 _TOKENS_PER_PRICE = 1e6
 
@@ -105,7 +105,7 @@ class Calls:
 
     def _traced(self, texts: Sequence[QueuedText]) -> AbstractContextManager[Span]:
         waits = [order.wait for order in dict.fromkeys(text.order for text in texts)]
-        attributes = {MODEL: self.name, INPUTS: len(texts), TOKENS: sum(text.tokens for text in texts)}
+        attributes: Attributes = {MODEL: self.name, INPUTS: len(texts), TOKENS: sum(text.tokens for text in texts)}
         return batch_span(f"upstream {self.upstream.name}", waits, attributes, kind="CLIENT")
 
     def _dollars(self, tokens: int) -> float:

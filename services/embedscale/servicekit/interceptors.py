@@ -17,6 +17,7 @@ from embedscale.servicekit.status import internal_status, logged_incident, to_st
 from embedscale.tracing.spans import HEADERS, Headers, Span
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Observing = Callable[[Context], "_Observed"]
 _EXPECTED = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 """Ends of calls that come by thousands when all is as it should be: the last is how overload is refused."""
 Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
@@ -84,7 +85,7 @@ async def _each_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _wrap_unary(
-    behaviour: Callable[..., Awaitable[Any]], observing: Callable[[Context], "_Observed"], read: Callable[[Any], Any]
+    behaviour: Callable[..., Awaitable[Any]], observing: Observing, read: Callable[[Any], Any]
 ) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
@@ -101,7 +102,7 @@ def _wrap_unary(
 
 def _wrap_stream(
     behaviour: Callable[..., AsyncIterator[Any]],
-    observing: Callable[[Context], "_Observed"],
+    observing: Observing,
     read: Callable[[Any], Any],
 ) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(behaviour)

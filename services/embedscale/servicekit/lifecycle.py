@@ -82,9 +82,8 @@ class Server:
         self.application = application
         self.settings = settings
         self.health = health.aio.HealthServicer()
-        self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(settings.slow_call_seconds)], options=_options(settings)
-        )
+        calls = CallInterceptor(settings.slow_call_seconds)
+        self.server = grpc.aio.server(interceptors=[calls], options=_options(settings))
         self.port = 0
         self._parts: asyncio.Task[None] | None = None
 

@@ -25,7 +25,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 class TextFormatter(logging.Formatter):
     """For people. Times are UTC. An error outside our own tree has no message, which may quote what a caller sent."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__(_TEXT, _TIME)

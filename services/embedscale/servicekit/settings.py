@@ -56,7 +56,7 @@ class ServerSettings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """Form of the log: text, or an object a line."""
     slow_call_seconds: float = Field(default=10.0, gt=0)
-    """Calls that take longer are in the log at info, as failed ones are; others are at debug. Streams are never slow."""
+    """Calls that take longer are in the log at info, as failed ones are; others are at debug. No stream is slow."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """Least severe messages to log."""
 
