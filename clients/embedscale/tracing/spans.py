@@ -23,8 +23,8 @@ _NAME = "embedscale"
 
 
 def tracing() -> bool:
-    """Whether OpenTelemetry is loaded: by `start_tracing`, or by the program that uses our client."""
-    return "opentelemetry.trace" in sys.modules
+    """Whether OpenTelemetry's SDK is loaded: by `start_tracing`, or by the program that uses our client."""
+    return "opentelemetry.sdk.trace" in sys.modules
 
 
 class Span:
