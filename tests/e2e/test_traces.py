@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from embedscale.cli.home import Home
 from embedscale.client import AsyncEmbeddingClient, AsyncEvaluationClient, ClientOptions
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
@@ -166,7 +167,7 @@ def test_a_command_that_fails_says_so_in_its_trace(evalctl: Evalctl, collector: 
 
 
 async def test_a_batch_of_several_callers_is_linked_with_all_of_them(evalctl: Evalctl, collector: Collector) -> None:
-    address = json.loads(evalctl("context", "show", "-o", "json").stdout)["embedding_addresses"][0]
+    address = Home(evalctl.home).cluster().embedding_addresses[0]
     traces = [f"{number:032x}" for number in range(1, 9)]
 
     async def embed(trace: str) -> None:
@@ -187,12 +188,13 @@ async def test_a_batch_of_several_callers_is_linked_with_all_of_them(evalctl: Ev
 def start(module: str, arguments: list[str], port_file: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     port_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"embedscale.{module}", "--port-file", str(port_file), *arguments]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env={**os.environ, **environment})
 
 
-def waited_port(file: Path) -> int:
+def waited_port(file: Path, process: "subprocess.Popen[bytes]") -> int:
     deadline = time.monotonic() + 60
     while not file.exists():
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return int(file.read_text())
@@ -206,7 +208,7 @@ def process(tmp_path: Path) -> Iterator[Callable[..., tuple[int, "subprocess.Pop
     def begin(module: str, *arguments: str, **environment: str) -> tuple[int, "subprocess.Popen[bytes]"]:
         port_file = tmp_path / f"port-{len(processes)}"
         processes.append(start(module, [*arguments, "--drain-seconds", "1"], port_file, environment))
-        return waited_port(port_file), processes[-1]
+        return waited_port(port_file, processes[-1]), processes[-1]
 
     yield begin
     for one in processes:
@@ -214,12 +216,19 @@ def process(tmp_path: Path) -> Iterator[Callable[..., tuple[int, "subprocess.Pop
         one.wait(30)
 
 
+async def answering(client: httpx.AsyncClient) -> None:
+    deadline = time.monotonic() + 30
+    while (await client.get("/healthz")).status_code != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
 async def test_a_trace_goes_through_the_gateway_to_the_upstreams_headers(
     process: Callable, collector: Collector, tmp_path: Path
 ) -> None:
     entry = {"engine": "openai", "upstream": "faulty", "upstream_model": "remote", "dimensions": DIMENSIONS}
     catalog = tmp_path / "models.yaml"
-    catalog.write_text(yaml.safe_dump({"models": {"remote": {**entry, "license": "none", "revision": "1"}}}))
+    catalog.write_text(yaml.safe_dump({"models": {"remote": {**entry, "license": "none", "max_tokens": 0}}}))
     over_http = traced(
         collector, OTEL_EXPORTER_OTLP_ENDPOINT=collector.http_url, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
     )
@@ -230,8 +239,7 @@ async def test_a_trace_goes_through_the_gateway_to_the_upstreams_headers(
         sent = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": "vendor=1"}
         body = {"model": "remote", "input": [SECRET], "encoding_format": "float"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway}") as client:
-            while (await client.get("/healthz")).status_code != 200:
-                await asyncio.sleep(0.1)
+            await answering(client)
             answer = await client.post("/v1/embeddings", json=body, headers=sent)
         assert answer.status_code == 200
     trace = upstream.headers["traceparent"].split("-")
