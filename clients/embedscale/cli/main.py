@@ -35,6 +35,8 @@ COMMANDS = {
 
 _CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
 
+_COLLECTOR_SECONDS = 2.0
+
 
 @click.group(
     cls=LazyGroup,
@@ -50,5 +52,5 @@ def main(context: click.Context, context_name: str | None) -> None:  # noqa: ARG
 
     Example: evalctl --context production list
     """
-    start_tracing("evalctl")
+    start_tracing("evalctl", _COLLECTOR_SECONDS)
     context.with_resource(span(f"evalctl {context.invoked_subcommand}", kind="CLIENT"))
