@@ -72,9 +72,10 @@ async def abuse(address: str, model: str) -> None:
         garbage = channel.unary_unary(METHOD)
         with pytest.raises(grpc.aio.AioRpcError):
             await garbage(b"\xff" + TEXT.encode())
-        request = pb.EmbedRequest(model=model, inputs=[pb.Input(text=TEXT)], truncation=99)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await EmbeddingServiceStub(channel).Embed(request)
+        for named, truncation in ((TEXT, 0), (model, 99)):
+            request = pb.EmbedRequest(model=named, inputs=[pb.Input(text=TEXT)], truncation=truncation)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await EmbeddingServiceStub(channel).Embed(request)
 
 
 def refuse_leaks(log: str) -> None:
