@@ -154,6 +154,12 @@ def test_no_span_has_a_text(run: dict[str, Received]) -> None:
     assert SECRET not in repr(list(run.values()))
 
 
+def test_no_log_of_the_run_has_a_text(run: dict[str, Received], evalctl: Evalctl) -> None:
+    logs = {file.stem: file.read_text() for file in (evalctl.home / "logs").glob("*.log")}
+    assert {"embedder", "openai_proxy", "evaluator"} <= logs.keys()
+    assert not [name for name, log in logs.items() if SECRET in log]
+
+
 def test_health_checks_are_not_traced(evalctl: Evalctl, collector: Collector) -> None:
     assert not [span.name for span in collector.spans if "Health" in span.name]
 
