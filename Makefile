@@ -34,6 +34,7 @@ protos: $(INSTALLED)  ## Generate the wire's Python code again (installing does 
 
 docs: $(INSTALLED)  ## Write docs/reference.md from the code.
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_dashboard.py
 
 format: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix

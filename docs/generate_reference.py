@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import click
 from prometheus_client import Counter, Gauge, Histogram
@@ -10,12 +11,16 @@ from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.main import main
 from embedscale.cli.plan import Plan
 from embedscale.cli.variables import VARIABLES
+from embedscale.embedder import telemetry as embedder
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding import telemetry as embedding
 from embedscale.embedding.catalog import LocalModel, RemoteModel, UpstreamEntry, load_catalog
+from embedscale.evaluator import telemetry as evaluator
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
+from embedscale.openai_proxy import telemetry as openai_proxy
 from embedscale.openai_proxy.settings import ProxySettings
-from embedscale.servicekit import telemetry
+from embedscale.servicekit import telemetry as every_server
 from embedscale.servicekit.settings import ServerSettings
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -24,6 +29,13 @@ SERVERS: dict[str, type[ServerSettings]] = {
     "embedscale.openai_proxy": ProxySettings,
     "embedscale.openai_gateway": GatewaySettings,
     "embedscale.evaluator": EvaluatorSettings,
+}
+METRICS: dict[str, ModuleType] = {
+    "Every server": every_server,
+    "Embedder and proxy": embedding,
+    "Embedder": embedder,
+    "Proxy": openai_proxy,
+    "Evaluator": evaluator,
 }
 
 
@@ -46,8 +58,9 @@ def page() -> str:
         "Lists and mappings are JSON in the environment.",
         *settings(),
         "## Metrics",
-        "Prometheus metrics on `--metrics-port`.",
-        "\n".join(metrics()),
+        "Prometheus metrics on `--metrics-port`; [what to look at](guide-telemetry.md). A model's label is its name in "
+        "the catalog. Beside these there are `process_*` and `python_*`, of the process and of Python.",
+        *metrics(),
         "## Catalog",
         *catalog(),
     ]
@@ -101,14 +114,20 @@ def _fields(kind: type[ServerSettings], without: set[str]) -> str:
 
 
 def metrics() -> Iterator[str]:
-    """Metrics of `servicekit.telemetry`."""
-    yield "| metric | labels | meaning |"
-    yield "|---|---|---|"
-    collectors = [one for one in vars(telemetry).values() if isinstance(one, Counter | Gauge | Histogram)]
-    for collector in collectors:
-        (metric,) = collector.describe()
-        name = f"{metric.name}_total" if isinstance(collector, Counter) else metric.name
-        yield f"| `{name}` | {', '.join(collector._labelnames) or 'none'} | {metric.documentation} |"
+    """Metrics, by the servers that have them."""
+    for title, module in METRICS.items():
+        yield f"### {title}\n\n" + "\n".join(table(("metric", "labels", "meaning"), map(_metric, collectors(module))))
+
+
+def collectors(module: ModuleType) -> list[Counter | Gauge | Histogram]:
+    """Metrics that a module defines, in its order."""
+    return [one for one in vars(module).values() if isinstance(one, Counter | Gauge | Histogram)]
+
+
+def _metric(collector: Counter | Gauge | Histogram) -> Sequence[str]:
+    (metric,) = collector.describe()
+    name = f"{metric.name}_total" if isinstance(collector, Counter) else metric.name
+    return f"`{name}`", ", ".join(collector._labelnames) or "none", metric.documentation
 
 
 def catalog() -> Iterator[str]:

@@ -5,6 +5,8 @@ import click
 from embedscale.cli import bash_completion  # noqa: F401 - it says how bash completes
 from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.lazy import LazyGroup
+from embedscale.tracing.exporting import start_tracing
+from embedscale.tracing.spans import span
 
 COMMANDS = {
     "up": ("up:up", "Start embedder, proxy, evaluator and Redis on this machine."),
@@ -34,6 +36,8 @@ COMMANDS = {
 
 _CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
 
+_COLLECTOR_SECONDS = 2.0
+
 
 @click.group(
     cls=LazyGroup,
@@ -43,8 +47,11 @@ _CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, mean
 )
 @click.option("--context", "context_name", envvar="EVALCTL_CONTEXT", metavar="NAME",
               help="Cluster to talk to, by the name that `evalctl context set` gave it.")  # fmt: skip
-def main(context_name: str | None) -> None:
+@click.pass_context
+def main(context: click.Context, context_name: str | None) -> None:  # noqa: ARG001
     """Serve embedding models and measure which one is best on your documents and languages.
 
     Example: evalctl --context production list
     """
+    start_tracing("evalctl", _COLLECTOR_SECONDS)
+    context.with_resource(span(f"evalctl {context.invoked_subcommand}", kind="CLIENT"))

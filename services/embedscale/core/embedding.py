@@ -97,6 +97,11 @@ class EngineLoad:
     limit_tokens: int
     tokens_per_second: float | None
 
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long what is queued now will take; None as long as the speed is not known."""
+        return self.queued_tokens / self.tokens_per_second if self.tokens_per_second else None
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedCommand:

@@ -40,7 +40,8 @@ class EvaluationSpec:
     """What to evaluate; `dimensions` 0 means the model's own.
 
     `indexes`, `sweep_dimensions` and `sweep_encodings` are tried beside exact search of full float32 vectors, in all
-    combinations. `ignore_identical_ids` leaves out of a query's ranking the document of the same id.
+    combinations. `ignore_identical_ids` leaves out of a query's ranking the document of the same id. `trace` is the
+    caller's W3C traceparent, which whoever evaluates continues.
     """
 
     model: str
@@ -52,6 +53,7 @@ class EvaluationSpec:
     sweep_dimensions: Sequence[int] = ()
     sweep_encodings: Sequence[Encoding] = ()
     ignore_identical_ids: bool = False
+    trace: str = field(default="", compare=False)
 
     @property
     def sweeps(self) -> bool:

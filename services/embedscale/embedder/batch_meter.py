@@ -4,15 +4,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from embedscale.embedder.window_queue import Window
-from embedscale.servicekit.telemetry import (
+from embedscale.embedder.telemetry import (
+    BATCH_FILL,
     BATCH_TOKENS,
     BATCHES,
     PADDED_TOKENS,
     QUEUE_SECONDS,
     QUEUED_TOKENS,
     TOKEN_BUDGET,
+    TOKENS_PER_SECOND,
 )
+from embedscale.embedder.window_queue import Window
+from embedscale.embedding.telemetry import STAGE_SECONDS
 
 
 class BatchMeter:
@@ -21,12 +24,26 @@ class BatchMeter:
     def __init__(self, model: str) -> None:
         self._batches, self._tokens = BATCHES.labels(model), BATCH_TOKENS.labels(model)
         self._padded, self._budget = PADDED_TOKENS.labels(model), TOKEN_BUDGET.labels(model)
+        self._speed = TOKENS_PER_SECOND.labels(model)
         self._queued = QUEUED_TOKENS.labels(model)
+        self._queue, self._compute = STAGE_SECONDS.labels(model, "queue"), STAGE_SECONDS.labels(model, "compute")
+        self._fill = BATCH_FILL.labels(model)
+        self._budget_tokens = 1
         self._waits = {True: QUEUE_SECONDS.labels(model, "interactive"), False: QUEUE_SECONDS.labels(model, "bulk")}
 
     def token_budget(self, tokens: int) -> None:
         """Set the most padded tokens in a batch."""
+        self._budget_tokens = tokens
         self._budget.set(tokens)
+
+    def speed(self, tokens_per_second: float | None) -> None:
+        """Set the measured speed."""
+        self._speed.set(tokens_per_second or 0.0)
+
+    def answered(self, seconds: float, computing: float) -> None:
+        """Observe how long a request took, and how much of that its batches."""
+        self._queue.observe(max(seconds - computing, 0.0))
+        self._compute.observe(computing)
 
     def queued(self, tokens: int) -> None:
         """Set the tokens that wait or are being computed."""
@@ -42,4 +59,6 @@ class BatchMeter:
         """Count a batch with its padding."""
         self._batches.inc()
         self._tokens.observe(sum(map(len, batch)))
-        self._padded.inc(len(batch) * max(map(len, batch)))
+        padded = len(batch) * max(map(len, batch))
+        self._padded.inc(padded)
+        self._fill.observe(padded / self._budget_tokens)

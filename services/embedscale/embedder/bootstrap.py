@@ -3,8 +3,10 @@
 import torch
 
 from embedscale.embedder.engine import TorchEngine
+from embedscale.embedder.gpu_meter import watch_gpus
 from embedscale.embedder.scheduler import QueuePolicy
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedder.telemetry import QUEUE_WAIT
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
 from embedscale.embedding.residency import Residency
@@ -27,6 +29,8 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
         raise CatalogError(f"to be preloaded, and not hosted: {', '.join(not_hosted)}; hosted are: {', '.join(names)}")
     policy = QueuePolicy(settings.interactive_texts, settings.aging_seconds, settings.max_queued_tokens)
     engines = [TorchEngine(name, local[name], device=device, token_budget=budget, policy=policy) for name in names]
+    watch_gpus()
+    QUEUE_WAIT.set_function(lambda: max(engine.load.wait_seconds or 0.0 for engine in engines))
     residency = Residency(settings.memory_budget)
     hosted = [residency.host(engine) for engine in engines]
     return build_application(hosted, settings, settings.preload or residency.fitting() or names)

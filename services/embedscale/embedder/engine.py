@@ -28,6 +28,7 @@ from embedscale.embedder.tokenizing import read_tokenizer
 from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.admission import estimated_tokens
 from embedscale.embedding.catalog import LocalModel, Prompts
+from embedscale.embedding.stages import stage
 
 log = logging.getLogger(__name__)
 
@@ -130,10 +131,12 @@ class TorchEngine:
         deadline: float | None = None,  # noqa: ARG002
     ) -> EngineBatch:
         """See `Engine`. Texts of all callers wait in one queue; what is not awaited any more is not computed."""
-        with self._arriving(texts, truncation):
+        name = self._info.name
+        with self._arriving(texts, truncation), stage(name, "tokenize"):
             split = await self._on_thread(lambda: self._encoder.split([text.prompted for text in texts], truncation))
         pooled, seconds = await self._scheduler.run(split.windows)
-        return EngineBatch(self._encoder.join(split, pooled), split.token_count, seconds)
+        with stage(name, "pool"):
+            return EngineBatch(self._encoder.join(split, pooled), split.token_count, seconds)
 
     async def count_tokens(self, texts: Sequence[PreparedText]) -> Sequence[int]:
         """See `Engine`."""

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from contextvars import Context
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,9 @@ from embedscale.core.embedding import Matrix
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.batch_meter import BatchMeter
 from embedscale.embedder.window_queue import Window, WindowQueue
+from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
+from embedscale.embedding.waits import Wait, batch_span
+from embedscale.tracing.spans import Span
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class Scheduler:
     """
 
     def __init__(self, name: str, compute: Compute, token_budget: int, policy: QueuePolicy) -> None:
+        self._name = name
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-compute")
         self._compute = compute
         self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds)
@@ -69,6 +75,7 @@ class Scheduler:
         self._budget = _Budget(tokens)
         self._rate = _Rate(tokens)
         self._meter.token_budget(tokens)
+        self._meter.speed(None)
 
     @property
     def queued_tokens(self) -> int:
@@ -87,14 +94,19 @@ class Scheduler:
         """
         if self._closed:
             raise ModelStarting("the model is being stopped")
+        started = time.perf_counter()
         job = _Job(windows, interactive=len(windows) <= self._interactive_windows)
         self._queue.push(job.windows)
         self._meter.queued(self.queued_tokens)
-        self._worker = self._worker or asyncio.create_task(self._batch_after_batch())
+        # In a context of its own: batches are no part of the trace of whoever came first.
+        self._worker = self._worker or asyncio.create_task(self._batch_after_batch(), context=Context())
         self._work.set()
         try:
-            return await job.result
+            result = await job.result
+            self._meter.answered(time.perf_counter() - started, job.seconds)
+            return result
         finally:
+            job.wait.over({})
             self._queue.drop(job.windows)
             self._meter.queued(self.queued_tokens)
 
@@ -125,7 +137,8 @@ class Scheduler:
         self._in_batch = sum(map(len, batch))
         self._meter.taken(batch)
         try:
-            vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
+            with _traced(self._name, batch):
+                vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
             _deliver(batch, vectors, seconds)
         except BatchTooLarge as error:
             self._halve(batch, error)
@@ -133,6 +146,7 @@ class Scheduler:
             self._fail(batch, error)
         else:
             self._rate.observe(self._in_batch, seconds)
+            self._meter.speed(self.tokens_per_second)
             self._budget.recover()
             self._meter.computed(batch)
         finally:
@@ -161,9 +175,10 @@ class Scheduler:
 
 
 class _Job:
-    """One caller's windows, and what is known of their vectors."""
+    """One caller's windows, how they wait, and what is known of their vectors."""
 
     def __init__(self, windows: Sequence[Sequence[int]], *, interactive: bool) -> None:
+        self.wait = Wait()
         self.windows = [Window(tokens, self, row, interactive) for row, tokens in enumerate(windows)]
         self.result: asyncio.Future[tuple[Matrix, float]] = asyncio.get_running_loop().create_future()
         self.seconds = 0.0
@@ -176,6 +191,11 @@ class _Job:
 
 
 _Window = Window[_Job]
+
+
+def _traced(model: str, batch: Sequence[_Window]) -> AbstractContextManager[Span]:
+    waits = [job.wait for job in dict.fromkeys(window.owner for window in batch)]
+    return batch_span("batch", waits, {MODEL: model, INPUTS: len(batch), TOKENS: sum(map(len, batch))})
 
 
 def _deliver(batch: Sequence[_Window], vectors: Matrix, seconds: float) -> None:

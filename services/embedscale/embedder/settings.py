@@ -8,6 +8,8 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 class EmbedderSettings(EmbeddingServerSettings):
     """What only local models need."""
 
+    service = "embedder"
+
     preload: list[str] = []
     """Names of the models to load at the start; when empty, the first of `models` that fit memory_budget together."""
     memory_budget: ByteSize | None = None

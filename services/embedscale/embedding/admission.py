@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from embedscale.core.embedding import EngineLoad, PreparedText, Truncation
 from embedscale.core.errors import Overloaded
-from embedscale.servicekit.telemetry import QUEUED_INPUTS
+from embedscale.embedding.telemetry import QUEUED_INPUTS
 
 _CHARACTERS_PER_TOKEN = 4
 _SPECIAL_TOKENS = 2
@@ -51,9 +51,8 @@ def require_room(load: EngineLoad | None, tokens: int, remaining_seconds: float 
     """
     if not load or not load.queued_tokens or not tokens:
         return
-    speed = load.tokens_per_second
-    wait = load.queued_tokens / speed if speed else _UNKNOWN_WAIT_SECONDS
-    wait = max(wait, _LEAST_WAIT_SECONDS)
+    speed, wait = load.tokens_per_second, load.wait_seconds
+    wait = max(_UNKNOWN_WAIT_SECONDS if wait is None else wait, _LEAST_WAIT_SECONDS)
     if load.queued_tokens + tokens > load.limit_tokens:
         queued, limit = load.queued_tokens, load.limit_tokens
         raise Overloaded(f"{queued} tokens are queued and the limit is {limit}", retry_after=wait)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from embedscale.embedding.cache_meter import CacheMeter
+from embedscale.embedding.telemetry import CACHE_BREAKER_OPEN
 from embedscale.servicekit.redis_connection import FAILURES
-from embedscale.servicekit.telemetry import CACHE_BREAKER_OPEN
 
 log = logging.getLogger(__name__)
 

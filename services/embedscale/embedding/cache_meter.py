@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from embedscale.servicekit.telemetry import CACHE_ERRORS, CACHE_HITS, CACHE_MISSES, CACHE_SECONDS
+from embedscale.embedding.telemetry import CACHE_ERRORS, CACHE_HITS, CACHE_MISSES, CACHE_SECONDS
 
 _MEMORY_HITS, _REDIS_HITS = CACHE_HITS.labels("memory"), CACHE_HITS.labels("redis")
 

@@ -18,8 +18,8 @@ from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.patience import within
 from embedscale.embedding.redis_cache import RedisReader
 from embedscale.embedding.redis_store import RedisStore
+from embedscale.embedding.telemetry import COALESCED_TEXTS
 from embedscale.servicekit.redis_connection import FAILURES
-from embedscale.servicekit.telemetry import COALESCED_TEXTS
 
 _SAFE_SHARE = 0.8
 """Share of a lease's time in which its owner takes it for its own."""

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from embedscale.core.embedding import Embedding
-from embedscale.servicekit.telemetry import CACHE_MEMORY_BYTES
+from embedscale.embedding.telemetry import CACHE_MEMORY_BYTES
 
 _OVERHEAD_BYTES = 512
 """Of an entry beside its vector: key, objects and table, measured with tracemalloc and rounded up."""

@@ -19,7 +19,8 @@ from embedscale.core.errors import (
 from embedscale.core.ports import ComputeLeases, Engine, VectorCache
 from embedscale.embedding.admission import estimated_tokens, require_room
 from embedscale.embedding.single_flight import SingleFlight
-from embedscale.servicekit.telemetry import COALESCED_TEXTS, TOKENS
+from embedscale.embedding.stages import stage
+from embedscale.embedding.telemetry import COALESCED_TEXTS, TOKENS
 
 Key = tuple[str, Truncation, PreparedText]
 
@@ -83,7 +84,8 @@ class ReadThrough:
         self, engine: Engine, texts: Sequence[PreparedText], truncation: Truncation, remaining_seconds: float | None
     ) -> Found:
         space = VectorSpace(engine.fingerprint(truncation), engine.info.dimensions, engine.info.normalized)
-        found = await self._cache.get(space, texts)
+        with stage(engine.info.name, "cache"):
+            found = await self._cache.get(space, texts)
         entries = [entry for entry in found if entry is not None]
         if any(entry.truncated for entry in entries):
             _refuse_truncated(_present(texts, found), truncation, engine.info.max_tokens)

@@ -20,7 +20,7 @@ from embedscale.core.embedding import (
 from embedscale.core.errors import EmbedscaleError, ModelFailed, Overloaded
 from embedscale.core.ports import UnloadableEngine
 from embedscale.embedding.admission import estimated_tokens
-from embedscale.servicekit.telemetry import LOADED_BYTES, LOADED_MODELS, MODEL_LOADS, MODEL_UNLOADS
+from embedscale.embedding.telemetry import LOADED_BYTES, LOADED_MODELS, MODEL_LOADS, MODEL_UNLOADS
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,12 @@ from embedscale.core.embedding import (
 )
 from embedscale.core.errors import InvalidField
 from embedscale.core.vectors import cut, encode
+from embedscale.embedding import stages
 from embedscale.embedding.admission import Admission
 from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
+from embedscale.embedding.telemetry import INPUTS
+from embedscale.tracing.spans import annotate
 
 _TOKENS_PER_PRICE = 1e6
 
@@ -38,7 +41,10 @@ class EmbeddingService:
         with self._admission.admit(len(command.texts), engine.load):
             started = time.perf_counter()
             texts = [engine.prepare(text, command.input_type) for text in command.texts]
+            annotate({stages.MODEL: engine.info.name, stages.INPUTS: len(texts)})
             found = await self._vectors.embed(engine, texts, command.truncation, command.remaining_seconds)
+        INPUTS.labels(engine.info.name).inc(len(texts))
+        annotate({stages.TOKENS: found.tokens_used, stages.CACHE_HITS: sum(found.hits)})
         waited = time.perf_counter() - started - found.compute_seconds
         vectors: Matrix = np.array([entry.vector for entry in found.embeddings])
         vectors = cut(vectors, command.dimensions, normalize=engine.info.normalized)

@@ -11,8 +11,8 @@ from embedscale.embedding.breaker import Breaker
 from embedscale.embedding.cache_codec import pack
 from embedscale.embedding.cache_meter import CacheMeter
 from embedscale.embedding.redis_store import RedisStore, Write
+from embedscale.embedding.telemetry import CACHE_PENDING_WRITES
 from embedscale.servicekit.redis_connection import FAILURES
-from embedscale.servicekit.telemetry import CACHE_PENDING_WRITES
 
 log = logging.getLogger(__name__)
 

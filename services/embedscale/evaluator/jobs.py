@@ -1,12 +1,14 @@
 """What callers do with evaluations: create, watch, list, cancel, delete. Any replica answers for all of them."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from embedscale.core.errors import Draining, EvaluationNotFinished, EvaluationNotFound
 from embedscale.core.evaluation import Evaluation, EvaluationSpec, Event, QueryResult
 from embedscale.evaluator.comparison import check_comparable
 from embedscale.evaluator.store import EvaluationStore, heard, insisted
+from embedscale.tracing.spans import current_headers
 
 NEWEST = 2**53
 """Above every ordinal and every sequence number; a store may have no room for a larger one."""
@@ -26,6 +28,7 @@ class EvaluationJobs:
 
     async def create(self, spec: EvaluationSpec, caller: str, request_id: str) -> Evaluation:
         """Queue an evaluation, or return the one that the same request created before. Raises Overloaded."""
+        spec = replace(spec, trace=current_headers().get("traceparent", ""))
         return await self._store.create(spec, caller, request_id)
 
     async def get(self, evaluation_id: str) -> Evaluation:

@@ -19,6 +19,7 @@ from embedscale.core.vector_index import IndexSpec
 from embedscale.evaluator.blocks import Block, Blocks
 from embedscale.evaluator.metrics import judged, measure, values_of
 from embedscale.evaluator.retrieval import Retrieval
+from embedscale.evaluator.stages import timed
 from embedscale.evaluator.sweep import Sweep, check_sweep
 from embedscale.evaluator.uncertainty import Values, group_numbers, normal_intervals
 from embedscale.evaluator.vector_rows import in_file, in_memory
@@ -44,12 +45,17 @@ class Pipeline:
         """Evaluate; `report` hears how far it is. Raises errors of the domain's tree."""
         started = time.monotonic()
         report(Progress(Stage.READ_DATASET))
-        dataset = await self.datasets.load(spec.dataset)
-        card = await asyncio.to_thread(lambda: dataset.card)
+        with timed(Stage.READ_DATASET):
+            dataset = await self.datasets.load(spec.dataset)
+            card = await asyncio.to_thread(lambda: dataset.card)
         run = _Run(spec, dataset, card, self.embedder, self.build_index, report)
-        await run.embed_corpus()
-        await run.score_queries()
-        await run.sweep()
+        with timed(Stage.EMBED_CORPUS):
+            await run.embed_corpus()
+        with timed(Stage.SCORE_QUERIES):
+            await run.score_queries()
+        if spec.sweeps:
+            with timed(Stage.SWEEP_INDEXES):
+                await run.sweep()
         result = await asyncio.to_thread(run.result)
         return replace(result, duration_seconds=time.monotonic() - started), run.results
 
@@ -105,8 +111,6 @@ class _Run:
 
     async def sweep(self) -> None:
         """Search the same vectors in the other ways that are asked for."""
-        if not self.spec.sweeps:
-            return
         sweep = Sweep(
             self.spec, self.retrieval, self.build_index, self.rows, self.queries, self.results, np.hstack(self.values)
         )

@@ -8,6 +8,7 @@ from typing import Self
 
 from embedscale.core.evaluation import Event, Progress, State
 from embedscale.evaluator.store import Claim, EvaluationStore, insisted, stopped
+from embedscale.evaluator.telemetry import EVALUATION_EVENTS
 
 _PENDING = 1000
 
@@ -61,3 +62,4 @@ class Recorder:
                 ]
                 await insisted(partial(self._store.record, self._claim, events))
                 self._sequence += len(taken)
+                EVALUATION_EVENTS.inc(len(taken))

@@ -10,6 +10,8 @@ from embedscale.servicekit.settings import RedisUrlSetting, ServerSettings
 class EvaluatorSettings(ServerSettings):
     """Where models and data sets are, and how much runs at once."""
 
+    service = "evaluator"
+
     embedding_addresses: list[str] = Field(default=[], min_length=1, validate_default=True)
     """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
     embedder_patience_seconds: float = Field(default=300.0, ge=0)

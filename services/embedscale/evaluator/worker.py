@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,8 +11,9 @@ from embedscale.core.errors import EvaluationNotFound, StoreUnavailable
 from embedscale.evaluator.pipeline import Pipeline
 from embedscale.evaluator.recorder import Recorder
 from embedscale.evaluator.store import QUEUE, Claim, EvaluationStore, LeaseLost, heard, insisted, stopped
+from embedscale.evaluator.telemetry import EVALUATION_LEASE_LOSSES, EVALUATION_TAKEOVERS, EVALUATIONS
 from embedscale.servicekit.status import failure_of
-from embedscale.servicekit.telemetry import EVALUATION_LEASE_LOSSES, EVALUATION_TAKEOVERS, EVALUATIONS
+from embedscale.tracing.spans import Attributes, Span, span
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +124,8 @@ class Workers:
 
     async def _run(self, claim: Claim) -> None:
         try:
-            await self._end(claim)
+            with _traced(claim):
+                await self._end(claim)
         except LeaseLost:
             EVALUATION_LEASE_LOSSES.inc()
             log.info("evaluation %s is not ours any more", claim.id)
@@ -149,3 +152,13 @@ class Workers:
                 for state, count in (await self._store.counts()).items():
                     EVALUATIONS.labels(state.value).set(count)
             await asyncio.sleep(_SWEEP_SECONDS)
+
+
+def _traced(claim: Claim) -> AbstractContextManager[Span]:
+    """Continue the trace in which the evaluation was created, whichever replica that was."""
+    attributes: Attributes = {
+        "embedscale.evaluation": claim.id,
+        "embedscale.attempt": claim.attempt,
+        "embedscale.model": claim.spec.model,
+    }
+    return span("evaluation", attributes, parent={"traceparent": claim.spec.trace} if claim.spec.trace else {})

@@ -16,50 +16,69 @@ from starlette.routing import Mount, Route, Router
 from embedscale.openai_gateway.endpoints import Endpoints
 from embedscale.openai_gateway.errors import error_json, failure
 from embedscale.openai_gateway.keys import BearerKeys
-from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
+from embedscale.servicekit.access import AccessLog
+from embedscale.tracing.spans import HEADERS, span
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 _CLIENT_CLOSED_REQUEST = 499
+_FIRST_ERROR = 400
+_EXPECTED = (429, _CLIENT_CLOSED_REQUEST)
 
 
-def application(endpoints: Endpoints, keys: Collection[str]) -> Starlette:
+def application(endpoints: Endpoints, keys: Collection[str], access: AccessLog) -> Starlette:
     """Put the endpoints under OpenAI's paths; keys guard all of them but health, unless there are none."""
     routes = [
-        _route("POST", "/embeddings", "/v1/embeddings", endpoints.embeddings),
-        _route("GET", "/models", "/v1/models", endpoints.models),
-        _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model),
+        _route("POST", "/embeddings", "/v1/embeddings", endpoints.embeddings, access),
+        _route("GET", "/models", "/v1/models", endpoints.models, access),
+        _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model, access),
     ]
     guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys), on_error=_unauthorized)] if keys else []
     guarded = Router(routes, redirect_slashes=False, middleware=guard)
     starlette = Starlette(
-        routes=[_route("GET", "/healthz", "/healthz", endpoints.health), Mount("/v1", guarded)],
+        routes=[_route("GET", "/healthz", "/healthz", endpoints.health, access), Mount("/v1", guarded)],
         exception_handlers={HTTPException: _no_such_route},
     )
     starlette.router.redirect_slashes = False  # behind TLS it would send callers, with their keys, to plain HTTP
     return starlette
 
 
-def _route(verb: str, path: str, name: str, handler: Handler) -> Route:
-    return Route(path, _observed(f"{verb} {name}", handler), methods=[verb])
+def _route(verb: str, path: str, name: str, handler: Handler, access: AccessLog) -> Route:
+    return Route(path, _observed(f"{verb} {name}", handler, access), methods=[verb])
 
 
-def _observed(method: str, handler: Handler) -> Handler:
-    """Turn errors into OpenAI's, and count and time the call."""
+def _observed(method: str, handler: Handler, access: AccessLog) -> Handler:
+    """Trace the call, count and time it."""
+    answered = _answered(handler)
 
     async def call(request: Request) -> Response:
         started = time.perf_counter()
-        try:
-            response = await handler(request)
-        except ClientDisconnect:
-            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
-        except asyncio.CancelledError:  # by uvicorn alone, when the time to drain is over
-            response = error_json(503, "the gateway is stopping", kind="server_error", code="draining")
-        except Exception as error:
-            response = failure(error)
-        CALL_SECONDS.labels(method).observe(time.perf_counter() - started)
-        CALLS.labels(method, str(response.status_code)).inc()
+        parent = {name: value for name in HEADERS if (value := request.headers.get(name))}
+        with span(method, {"http.request.method": request.method}, kind="SERVER", parent=parent) as current:
+            response = await answered(request)
+            status = response.status_code
+            failed = status >= _FIRST_ERROR and status not in _EXPECTED
+            access.ended(method, str(status), time.perf_counter() - started, failed=failed)
+            current.set({"http.response.status_code": status})
+            if failed:
+                current.fail(str(status))
         return response
+
+    return call
+
+
+def _answered(handler: Handler) -> Handler:
+    """Turn errors into OpenAI's."""
+
+    async def call(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ClientDisconnect:
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except asyncio.CancelledError:  # by uvicorn alone, when the time to drain is over
+            return error_json(503, "the gateway is stopping", kind="server_error", code="draining")
+        except Exception as error:
+            return failure(error)
 
     return call
 

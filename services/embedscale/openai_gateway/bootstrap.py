@@ -6,6 +6,7 @@ from embedscale.openai_gateway.endpoints import Endpoints
 from embedscale.openai_gateway.keys import read_keys
 from embedscale.openai_gateway.server import HttpServer
 from embedscale.openai_gateway.settings import GatewaySettings
+from embedscale.servicekit.access import AccessLog
 
 
 def build(settings: GatewaySettings) -> HttpServer:
@@ -13,4 +14,4 @@ def build(settings: GatewaySettings) -> HttpServer:
     client = AsyncEmbeddingClient(settings.embedding_addresses, ClientOptions(retries=0))  # its callers retry
     endpoints = Endpoints(client, timeout_seconds=settings.timeout_seconds, max_bytes=settings.max_message_bytes)
     keys = read_keys(settings.api_keys_file) if settings.api_keys_file else ()
-    return HttpServer(application(endpoints, keys), settings, client.close)
+    return HttpServer(application(endpoints, keys, AccessLog(settings.slow_call_seconds)), settings, client.close)

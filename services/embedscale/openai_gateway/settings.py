@@ -12,6 +12,8 @@ from embedscale.servicekit.settings import ServerSettings
 class GatewaySettings(ServerSettings):
     """Where models are, who may use them, and for how long."""
 
+    service = "openai-gateway"
+
     embedding_addresses: list[str] = Field(default=[], min_length=1, validate_default=True)
     """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
     api_keys_file: Path | None = Field(default=None, validate_default=True)

@@ -3,18 +3,22 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from embedscale.core.errors import EmbedscaleError, UpstreamRateLimited, UpstreamRefusedKey, UpstreamRejected
 from embedscale.embedding.catalog import RemoteModel
+from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
+from embedscale.embedding.waits import batch_span
 from embedscale.openai_proxy.bisection import isolate
 from embedscale.openai_proxy.limiter import Limiter
 from embedscale.openai_proxy.orders import QueuedText, Row, drop_late, fail, wanted
 from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.spending import Spending
+from embedscale.openai_proxy.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 from embedscale.openai_proxy.tokens import apportioned
 from embedscale.openai_proxy.upstream import TextsRefused, TryAgain, Upstream, UpstreamAnswer
-from embedscale.servicekit.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
+from embedscale.tracing.spans import Attributes, Span
 
 _TOKENS_PER_PRICE = 1e6
 
@@ -84,7 +88,8 @@ class Calls:
         seconds = max(text.order.deadline for text in texts) - time.monotonic()
         day = await self.spending.reserve(reserved)
         try:
-            answer = await self.upstream.embed(upstream_model, [text.text for text in texts], self.model, seconds)
+            with self._traced(texts):
+                answer = await self.upstream.embed(upstream_model, [text.text for text in texts], self.model, seconds)
             spent = reserved if answer.tokens is None else self._dollars(answer.tokens)
         except (TryAgain, TextsRefused, UpstreamRefusedKey, UpstreamRejected) as failure:
             # Whoever computes sends a bill, even if the answer is not waited for or gets lost.
@@ -97,6 +102,11 @@ class Calls:
         if answer.pause:
             await self.limiter.pause(answer.pause)
         return answer
+
+    def _traced(self, texts: Sequence[QueuedText]) -> AbstractContextManager[Span]:
+        waits = [order.wait for order in dict.fromkeys(text.order for text in texts)]
+        attributes: Attributes = {MODEL: self.name, INPUTS: len(texts), TOKENS: sum(text.tokens for text in texts)}
+        return batch_span(f"upstream {self.upstream.name}", waits, attributes, kind="CLIENT")
 
     def _dollars(self, tokens: int) -> float:
         return tokens * self.model.price_per_million_tokens / _TOKENS_PER_PRICE

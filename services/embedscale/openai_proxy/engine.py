@@ -136,7 +136,10 @@ class UpstreamEngine:
         self._refuse_late(order, started)
         for name, queued in _by_name(texts, sized, order).items():
             self._packers[name].add(queued)
-        await order.done
+        try:
+            await order.done
+        finally:
+            order.wait.over({})
         computed = {position: self._embedding(order, position, sized[position]) for position in order.rows}
         tokens = sum(row.tokens for row in order.rows.values())
         if order.refused:

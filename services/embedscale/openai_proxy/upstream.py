@@ -22,7 +22,8 @@ from embedscale.core.errors import (
 )
 from embedscale.embedding.catalog import RemoteModel
 from embedscale.openai_proxy.rate_headers import exhausted, retry_after
-from embedscale.servicekit.telemetry import UPSTREAM_CALLS
+from embedscale.openai_proxy.telemetry import UPSTREAM_CALLS, UPSTREAM_SECONDS
+from embedscale.tracing.spans import current_headers
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5.0
 _MAY_PASS = (408, 409)
@@ -84,7 +85,8 @@ class Upstream:
     ) -> UpstreamAnswer:
         """Embed texts within the time. Raises TryAgain, TextsRefused or an Upstream* error; none holds what it said."""
         try:
-            answer = await self._asked(upstream_model, texts, model, most_seconds)
+            with UPSTREAM_SECONDS.labels(self.name).time():
+                answer = await self._asked(upstream_model, texts, model, most_seconds)
         except (TryAgain, TextsRefused) as failure:
             UPSTREAM_CALLS.labels(self.name, type(failure.error).__name__).inc()
             raise
@@ -104,7 +106,10 @@ class Upstream:
         try:
             async with asyncio.timeout(min(self._timeout_seconds, max(most_seconds, 0.0))):
                 raw = await self._client.embeddings.with_raw_response.create(
-                    model=upstream_model, input=list(texts), encoding_format="base64"
+                    model=upstream_model,
+                    input=list(texts),
+                    encoding_format="base64",
+                    extra_headers=current_headers(),
                 )
             # Models of the SDK for thousands of rows would take longer than all the rest.
             answer = json.loads(raw.content)

@@ -1,4 +1,4 @@
-"""What happens around every call: errors become statuses, and calls are counted."""
+"""What happens around every call: errors become statuses, calls are counted, traced and told in the log."""
 
 import asyncio
 import functools
@@ -11,18 +11,23 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from embedscale.core.errors import EmbedscaleError, InvalidField
+from embedscale.servicekit.access import AccessLog
 from embedscale.servicekit.server_facts import server_facts
 from embedscale.servicekit.status import internal_status, logged_incident, to_status
-from embedscale.servicekit.telemetry import CALL_SECONDS, CALLS
+from embedscale.tracing.spans import HEADERS, Headers, Span
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Observing = Callable[[Context], "_Observed"]
+_EXPECTED = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+"""Ends of calls that come by thousands when all is as it should be: the last is how overload is refused."""
 Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps unary and streaming handlers alike, each once."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_call_seconds: float) -> None:
+        self._access = AccessLog(slow_call_seconds)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -35,18 +40,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not method.startswith("/embedscale."):
             return handler
-        self._wrapped[method] = _wrapped(handler, method)
+        self._wrapped[method] = _wrapped(handler, method, self._access)
         return self._wrapped[method]
 
 
-def _wrapped(handler: "grpc.RpcMethodHandler[Any, Any]", method: str) -> "grpc.RpcMethodHandler[Any, Any]":
+def _wrapped(
+    handler: "grpc.RpcMethodHandler[Any, Any]", method: str, access: AccessLog
+) -> "grpc.RpcMethodHandler[Any, Any]":
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     name = "_".join(("stream" if streams_in else "unary", "stream" if streams_out else "unary"))
     wrap = _wrap_stream if streams_out else _wrap_unary
     read = _each_readable if streams_in else _readable
+    observed = functools.partial(_Observed, method, access, lasting=streams_out)
     make = getattr(grpc, f"{name}_rpc_method_handler")
     wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-        wrap(getattr(handler, name), method, read), _kept(handler.request_deserializer), handler.response_serializer
+        wrap(getattr(handler, name), observed, read), _kept(handler.request_deserializer), handler.response_serializer
     )
     return wrapped
 
@@ -77,11 +85,11 @@ async def _each_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _wrap_unary(
-    behaviour: Callable[..., Awaitable[Any]], method: str, read: Callable[[Any], Any]
+    behaviour: Callable[..., Awaitable[Any]], observing: Observing, read: Callable[[Any], Any]
 ) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
-        with _Observed(method) as observed:
+        with observing(context) as observed:
             try:
                 response = await behaviour(read(request), context)
                 context.set_trailing_metadata(server_facts())
@@ -93,11 +101,13 @@ def _wrap_unary(
 
 
 def _wrap_stream(
-    behaviour: Callable[..., AsyncIterator[Any]], method: str, read: Callable[[Any], Any]
+    behaviour: Callable[..., AsyncIterator[Any]],
+    observing: Observing,
+    read: Callable[[Any], Any],
 ) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        with _Observed(method) as observed:
+        with observing(context) as observed:
             try:
                 async for response in behaviour(read(request), context):
                     yield response
@@ -110,19 +120,28 @@ def _wrap_stream(
 class _Observed:
     """One call, from its start until its status is known."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, access: AccessLog, context: Context, *, lasting: bool) -> None:
         self.method = method
+        self.access = access
+        self.lasting = lasting
         self.code = grpc.StatusCode.OK
+        self.span = _server_span(method, context)
 
     def __enter__(self) -> "_Observed":
         self.started = time.perf_counter()
+        # Not for the block alone: what is left of a stream may be closed by another task. grpc has a task a call.
+        self.span.make_current()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             self.code = grpc.StatusCode.CANCELLED
-        CALL_SECONDS.labels(self.method).observe(time.perf_counter() - self.started)
-        CALLS.labels(self.method, self.code.name).inc()
+        seconds, failed = time.perf_counter() - self.started, self.code not in _EXPECTED
+        self.access.ended(self.method, self.code.name, seconds, failed=failed, lasting=self.lasting)
+        self.span.set({"rpc.grpc.status_code": self.code.value[0]})
+        if failed:
+            self.span.fail(self.code.name)
+        self.span.end()
 
     async def fail(self, error: Exception, context: Context) -> NoReturn:
         """End the call with the status of the error."""
@@ -138,3 +157,13 @@ class _Observed:
             status = rpc_status.to_status(internal_status(logged_incident(error)))
         self.code = status.code
         await context.abort_with_status(status)
+
+
+def _server_span(method: str, context: Context) -> Span:
+    service, name = method.removeprefix("/").split("/")
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+    return Span(f"{service}/{name}", attributes, kind="SERVER", parent=_trace_of(context))
+
+
+def _trace_of(context: Context) -> Headers:
+    return {key: str(value) for key, value in context.invocation_metadata() or () if key in HEADERS}

@@ -17,8 +17,11 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from embedscale.servicekit.interceptors import CallInterceptor
+from embedscale.servicekit.logs import configure_logging
+from embedscale.servicekit.server_facts import server_version
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
-from embedscale.servicekit.telemetry import configure_logging
+from embedscale.servicekit.telemetry import READY, SERVER_INFO
+from embedscale.tracing.exporting import start_tracing
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ class Server:
         self.application = application
         self.settings = settings
         self.health = health.aio.HealthServicer()
-        self.server = grpc.aio.server(interceptors=[CallInterceptor()], options=_options(settings))
+        calls = CallInterceptor(settings.slow_call_seconds)
+        self.server = grpc.aio.server(interceptors=[calls], options=_options(settings))
         self.port = 0
         self._parts: asyncio.Task[None] | None = None
 
@@ -175,7 +179,9 @@ def run(build: Callable[[], Application], settings: ServerSettings) -> None:
 
 def run_server(make: Callable[[], Serving], settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the process at once. Exits with 2 if the port is taken."""
-    configure_logging(settings.log_level)
+    configure_logging(settings.service, settings.log_level, settings.log_format)
+    start_tracing(settings.service)
+    SERVER_INFO.labels(settings.service, server_version()).set(1)
     try:
         asyncio.run(_serve(make, settings))
     except AddressUnavailable as error:
@@ -197,7 +203,9 @@ async def _serve(make: Callable[[], Serving], settings: ServerSettings) -> None:
     _write_port(settings.port_file, server.port)
     readiness = asyncio.create_task(server.become_ready())
     readiness.add_done_callback(lambda task: _stop_if_failed(task, stopping))
+    readiness.add_done_callback(lambda _: READY.set(not stopping.is_set()))
     await stopping.wait()
+    READY.set(0)
     log.info("draining")
     readiness.cancel()
     await server.stop()

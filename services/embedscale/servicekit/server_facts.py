@@ -10,9 +10,10 @@ TIME_KEY = "embedscale-time"
 
 def server_facts() -> tuple[tuple[str, str], ...]:
     """Version of the server, and its clock in seconds since 1970."""
-    return ((VERSION_KEY, _version()), (TIME_KEY, f"{time.time():.3f}"))
+    return ((VERSION_KEY, server_version()), (TIME_KEY, f"{time.time():.3f}"))
 
 
 @functools.cache
-def _version() -> str:
+def server_version() -> str:
+    """Version of this package."""
     return version("embedscale")

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -38,6 +38,9 @@ class ServerSettings(BaseSettings):
         cli_implicit_flags=True,
     )
 
+    service: ClassVar[str] = "server"
+    """Name in logs and traces."""
+
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=0, ge=0, le=65535)
@@ -50,6 +53,10 @@ class ServerSettings(BaseSettings):
     """How long running calls may go on after SIGTERM."""
     max_message_bytes: int = Field(default=32 * 2**20, ge=2**20)
     """Size of a request or an answer at most, in bytes."""
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log: text, or an object a line."""
+    slow_call_seconds: float = Field(default=10.0, gt=0)
+    """Calls that take longer are in the log at info, as failed ones are; others are at debug. No stream is slow."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """Least severe messages to log."""
 
