@@ -85,7 +85,7 @@ async def test_large_calls_are_filled_by_requests_that_come_at_once(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
 ) -> None:
     limits = {"inputs_per_call": 2048, "tokens_per_call": 300_000}
-    address = await proxied(stack, upstream, limits, upstream_packing_seconds=0.01)
+    address = await proxied(stack, upstream, limits, upstream_packing_seconds=0.5)
     stubs = [EmbeddingServiceStub(channel_to(address)) for _ in range(32)]
     rows = await asyncio.gather(*(embed(stub, TEXTS[client::32]) for client, stub in enumerate(stubs)))
     for client in range(32):
