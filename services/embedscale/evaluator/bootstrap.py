@@ -30,7 +30,9 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
-    embedder = ClientTextEmbedder(settings.embedding_addresses, settings.embedder_patience_seconds)
+    embedder = ClientTextEmbedder(
+        settings.embedding_addresses, settings.embedder_patience_seconds, settings.client_options()
+    )
     folder = settings.data_folder or user_state_path("embedscale")
     datasets = build_sources(settings, folder / "datasets")
     store = _store(settings, folder)

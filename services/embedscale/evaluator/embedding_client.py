@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from embedscale.client import AsyncEmbeddingClient, ClientOptions, EmbedResult
 from embedscale.client import errors as client_errors
 from embedscale.client.embedding import TIMEOUT_SECONDS
+from embedscale.client.options import DEFAULT
 from embedscale.core import embedding as domain
 from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.errors import DeadlineExceeded
@@ -25,9 +27,13 @@ class ClientTextEmbedder:
     """
 
     def __init__(
-        self, addresses: Sequence[str], patience_seconds: float, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        addresses: Sequence[str],
+        patience_seconds: float,
+        options: ClientOptions = DEFAULT,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._client = AsyncEmbeddingClient(addresses, ClientOptions(retries=0))  # the patience is here
+        self._client = AsyncEmbeddingClient(addresses, replace(options, retries=0))  # the patience is here
         self._patience = patience_seconds
         self._timeout = timeout_seconds
 
