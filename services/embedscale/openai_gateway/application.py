@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.authentication import AuthenticationError
@@ -23,17 +24,23 @@ Handler = Callable[[Request], Awaitable[Response]]
 _CLIENT_CLOSED_REQUEST = 499
 
 
-def application(endpoints: Endpoints, keys: Collection[str]) -> Starlette:
-    """Put the endpoints under OpenAI's paths; keys guard all of them but health, unless there are none."""
+def application(endpoints: Endpoints, keys_file: Path | None) -> Starlette:
+    """Put the endpoints under OpenAI's paths; the keys of a file guard all of them but health."""
     routes = [
         _route("POST", "/embeddings", "/v1/embeddings", endpoints.embeddings),
         _route("GET", "/models", "/v1/models", endpoints.models),
         _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model),
     ]
-    guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys), on_error=_unauthorized)] if keys else []
+    guard = []
+    if keys_file:
+        guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys_file), on_error=_unauthorized)]
     guarded = Router(routes, redirect_slashes=False, middleware=guard)
     starlette = Starlette(
-        routes=[_route("GET", "/healthz", "/healthz", endpoints.health), Mount("/v1", guarded)],
+        routes=[
+            _route("GET", "/livez", "/livez", endpoints.liveness),
+            _route("GET", "/healthz", "/healthz", endpoints.health),
+            Mount("/v1", guarded),
+        ],
         exception_handlers={HTTPException: _no_such_route},
     )
     starlette.router.redirect_slashes = False  # behind TLS it would send callers, with their keys, to plain HTTP

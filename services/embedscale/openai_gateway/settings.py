@@ -13,7 +13,8 @@ class GatewaySettings(EmbeddingAccess, ListenerSettings):
     """Where models are, who may use them, and for how long."""
 
     api_keys_file: Path | None = Field(default=None, validate_default=True)
-    """File of the keys that callers may send as bearer tokens, one a line. Without it the host must be loopback."""
+    """File of the keys that callers may send as bearer tokens, one a line; read again when it changes. Without it
+    the host must be loopback."""
     timeout_seconds: float = Field(default=600.0, gt=0)
     """How long a request may take, from its first byte to its answer."""
 
@@ -23,6 +24,13 @@ class GatewaySettings(EmbeddingAccess, ListenerSettings):
         host = info.data.get("host", "")
         if file is None and not is_loopback(host):
             raise ValueError(f"is needed to listen on {host}: without keys anybody there could use the models")
-        if file is not None and not read_keys(file):
-            raise ValueError("has no key")
+        if file is not None:
+            _read(file)
         return file
+
+
+def _read(file: Path) -> None:
+    try:
+        read_keys(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None

@@ -7,6 +7,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 CALLS = Counter("embedscale_calls_total", "Calls by method and status code.", ["method", "code"])
 CALL_SECONDS = Histogram("embedscale_call_seconds", "Duration of calls in seconds.", ["method"])
+REFUSED_CALLS = Counter(
+    "embedscale_refused_calls_total",
+    "Calls refused before they were served, by reason: of tokens, roles or overload.",
+    ["reason"],
+)
 CACHE_HITS = Counter("embedscale_cache_hits_total", "Vectors found in the cache, by tier: memory or redis.", ["tier"])
 CACHE_MISSES = Counter("embedscale_cache_misses_total", "Vectors looked up and not found in any tier.")
 CACHE_ERRORS = Counter("embedscale_cache_errors_total", "Cache failures that were served around, by kind.", ["kind"])
