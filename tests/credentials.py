@@ -1,7 +1,6 @@
 """Certificates and tokens for tests: made on the spot, valid for this machine alone."""
 
 import datetime
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,4 +74,4 @@ def replace(file: Path, content: bytes) -> None:
     """Whoever reads sees the file whole."""
     draft = file.with_suffix(".new")
     draft.write_bytes(content)
-    os.replace(draft, file)
+    draft.replace(file)

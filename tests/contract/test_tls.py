@@ -1,7 +1,6 @@
 """TLS and mutual TLS of real servers, and certificates that are replaced while they run."""
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -125,7 +124,7 @@ async def test_a_volume_of_kubernetes_is_followed(
     server = await started(stack, tls_certificate_file=volume / "tls.crt", tls_key_file=volume / "tls.key")
     first = await serial_number(server, credentials)
     (volume / "..new").symlink_to(other.folder)
-    os.replace(volume / "..new", volume / "..data")
+    (volume / "..new").replace(volume / "..data")
     assert await serial_number(server, credentials) != first
 
 
