@@ -70,7 +70,8 @@ def build_sources(settings: EvaluatorSettings, folder: Path) -> DatasetSources:
     """Every kind of place that data sets come from, by scheme; they are imported into `folder`."""
     hosts, limit = settings.dataset_hosts, settings.dataset_max_bytes
     origins: dict[str, Origin] = {FILE_SCHEME: LocalFiles(settings.dataset_roots), hub.SCHEME: hub.Hub(hosts)}
-    origins |= dict.fromkeys(WEB_SCHEMES, Website(hosts, limit))
+    website = Website(hosts, settings.dataset_private_hosts, limit, settings.dataset_proxy)
+    origins |= dict.fromkeys(WEB_SCHEMES, website)
     origins |= dict.fromkeys(cloud.SCHEMES, cloud.Buckets(hosts, limit))
     return DatasetSources(DatasetStore(folder, settings.kept_datasets), origins, limit)
 

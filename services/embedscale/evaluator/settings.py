@@ -20,6 +20,8 @@ class EvaluatorSettings(EmbeddingAccess, ServerSettings):
     dataset_private_hosts: list[str] = []
     """Hosts of dataset_hosts whose names may lead to private and loopback addresses; "*" for any. An address that
     dataset_hosts itself lists is allowed anyway."""
+    dataset_proxy: str = Field(default="", pattern="^(https?://.+)?$")
+    """URL of the proxy through which http(s) data sets are fetched; private addresses are then its to refuse."""
     dataset_max_bytes: int = Field(default=16 * 2**30, ge=1)
     """Size of a data set at most, unpacked, in bytes."""
     kept_datasets: int = Field(default=100, ge=1, le=10_000)
