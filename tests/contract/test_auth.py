@@ -174,7 +174,7 @@ async def test_an_embedder_that_refuses_the_evaluators_token_fails_the_evaluatio
     address = await evaluator_of(stack, credentials, embedder, token_file)
     async with AsyncEvaluationClient(address, credentials.options(token=EVALUATE)) as client:
         done = await finished(client, HASH, str(credentials.folder / "small.json"))
-        assert done.error.message.startswith("the token is not known here"), done
+        assert done.error.message.startswith("the embedding service refuses the evaluator's own token"), done
         token_file.write_text(EMBED)  # and the next one is done with the new token
         done = await finished(client, HASH, str(credentials.folder / "small.json"))
     assert done.state == 3
@@ -201,6 +201,10 @@ async def test_the_gateway_calls_with_a_token_of_its_own(
         client.headers["authorization"] = "Bearer second-key"
         assert (await client.get("/v1/models")).status_code == 200
         assert (await client.get("/livez")).status_code == 200
+        token_file.write_text(EVALUATE)  # a fault of the gateway's, of which its callers are told nothing
+        failed = await client.post("/v1/embeddings", json={"model": HASH, "input": "a"})
+        assert failed.status_code == 500
+        assert failed.json()["error"]["message"] == "the embedding service cannot be used now"
 
 
 async def test_doctor_works_over_tls_with_a_token_and_says_what_is_wrong(

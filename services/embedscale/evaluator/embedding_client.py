@@ -93,4 +93,7 @@ class ClientTextEmbedder:
 
 
 def _translated(error: client_errors.ClientError) -> Exception:
-    return from_reason(error.reason, error.message, field=error.field, retry_after=error.retry_after)
+    message = error.message
+    if isinstance(error, client_errors.Unauthenticated | client_errors.PermissionDenied):
+        message = f"the embedding service refuses the evaluator's own token: {message}"
+    return from_reason(error.reason, message, field=error.field, retry_after=error.retry_after)
