@@ -28,6 +28,7 @@ from embedscale.client import (
     AsyncEmbeddingClient,
     AsyncEvaluationClient,
     ClientError,
+    InvalidArgument,
     PermissionDenied,
     Unauthenticated,
 )
@@ -41,6 +42,7 @@ from tests.conftest import served
 from tests.contract.conftest import SMALL, finished, gateway_of
 from tests.contract.test_tls import under_load
 from tests.credentials import ADMIN, EMBED, EVALUATE, Credentials
+from tests.e2e.evalctl import Evalctl
 from tests.fakes.hash_engine import HASH, HashEngine
 
 ISSUER, AUDIENCE = "https://login.example", "embedscale"
@@ -378,3 +380,35 @@ async def test_more_calls_than_may_be_served_at_once_are_refused_and_told_when_t
         codes = [await call.code() for call in calls]
         assert sorted(code.name for code in codes) == ["OK"] * 2 + ["RESOURCE_EXHAUSTED"] * 4
         assert await stub.Embed(request)  # and there is room again
+
+
+async def test_a_text_beyond_the_limit_is_refused_before_it_is_tokenized(stack: AsyncExitStack) -> None:
+    chosen = EmbeddingServerSettings(max_text_characters=10, drain_seconds=1)
+    engine = HashEngine()
+    address = await served(stack, build_application([engine], chosen), chosen)
+    async with AsyncEmbeddingClient([address]) as client:
+        await client.embed(["0123456789"], model=HASH)
+        for ask in (client.embed, client.count_tokens):
+            with pytest.raises(InvalidArgument, match="has 11 characters, and 10 are allowed") as caught:
+                await ask(["a", "0123456789x"], model=HASH)
+            assert caught.value.field == "inputs[1].text"
+    assert engine.batches == [["0123456789"]]
+
+
+async def test_doctor_itself_over_tls_with_a_token(
+    embedder: str, evaluator: str, credentials: Credentials, tmp_path: Path
+) -> None:
+    """As a person runs it: a context with the authority's file and the token's, then `evalctl doctor`."""
+    evalctl = Evalctl(tmp_path)
+    token_file = tmp_path / "mine"
+    places = ["--embedding-address", embedder, "--evaluation-address", evaluator]
+    secrets = ["--ca-file", str(credentials.ca), "--token-file", str(token_file)]
+    token_file.write_text(ADMIN)
+    made = await asyncio.to_thread(evalctl, "context", "set", "secure", *places, *secrets)
+    assert made.returncode == 0, made.stderr
+    for token, code, said in ((ADMIN, 0, "valid for"), (EMBED, 1, "role evaluate"), ("wrong" * 5, 1, "not known here")):
+        token_file.write_text(token)
+        done = await asyncio.to_thread(evalctl, "--context", "secure", "doctor", "-o", "json")
+        assert done.returncode == code, done.stdout + done.stderr
+        assert said in done.stdout
+        assert token not in done.stdout + done.stderr
