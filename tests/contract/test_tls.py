@@ -183,7 +183,6 @@ async def under_load(call: Callable[[], Awaitable[None]], change: Callable[[], N
             await asyncio.to_thread(change)
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)), changer())
-    print(f"calls made by {CALLERS} callers in {LOAD_SECONDS:.0f} s: {made}")
     return made
 
 
