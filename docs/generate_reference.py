@@ -21,10 +21,10 @@ from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy import telemetry as openai_proxy
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit import telemetry as every_server
-from embedscale.servicekit.settings import ServerSettings
+from embedscale.servicekit.settings import ListenerSettings
 
 PAGE = Path(__file__).with_name("reference.md")
-SERVERS: dict[str, type[ServerSettings]] = {
+SERVERS: dict[str, type[ListenerSettings]] = {
     "embedscale.embedder": EmbedderSettings,
     "embedscale.openai_proxy": ProxySettings,
     "embedscale.openai_gateway": GatewaySettings,
@@ -98,13 +98,13 @@ def _tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 
 def settings() -> Iterator[str]:
     """Fields of each server: first what all share."""
-    shared = ServerSettings.model_fields
-    yield "### Every server\n\n" + _fields(ServerSettings, set())
+    shared = ListenerSettings.model_fields
+    yield "### Every server\n\n" + _fields(ListenerSettings, set())
     for module, kind in SERVERS.items():
         yield f"### `python -m {module}`\n\n" + _fields(kind, set(shared))
 
 
-def _fields(kind: type[ServerSettings], without: set[str]) -> str:
+def _fields(kind: type[ListenerSettings], without: set[str]) -> str:
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for name, field in kind.model_fields.items():
         if name not in without:

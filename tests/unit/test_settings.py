@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from embedscale.embedder.settings import EmbedderSettings
-from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy.settings import ProxySettings
-from embedscale.servicekit.settings import ServerSettings, load_settings
+from embedscale.servicekit.settings import ListenerSettings, ServerSettings, load_settings
 
-Load = Callable[..., ServerSettings]
+Load = Callable[..., ListenerSettings]
 
 
-def _tree(kind: type[ServerSettings]) -> Iterator[type[ServerSettings]]:
+def _tree(kind: type[ListenerSettings]) -> Iterator[type[ListenerSettings]]:
     yield kind
     for child in kind.__subclasses__():
         # pydantic-settings derives a class of its own while it reads flags.
@@ -23,7 +23,7 @@ def _tree(kind: type[ServerSettings]) -> Iterator[type[ServerSettings]]:
             yield from _tree(child)
 
 
-KINDS = list(_tree(ServerSettings))
+KINDS = list(_tree(ListenerSettings))
 FIELDS = [(kind, name) for kind in KINDS for name in kind.model_fields]
 
 
@@ -35,7 +35,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    def run(kind: type[ServerSettings], *arguments: str) -> ServerSettings:
+    def run(kind: type[ListenerSettings], *arguments: str) -> ListenerSettings:
         monkeypatch.setattr("sys.argv", ["server", *arguments])
         return load_settings(kind, "server")
 
@@ -44,7 +44,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.fixture
 def refuse(load: Load, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    def run(kind: type[ServerSettings], *arguments: str) -> list[str]:
+    def run(kind: type[ListenerSettings], *arguments: str) -> list[str]:
         with pytest.raises(SystemExit) as caught:
             load(kind, *arguments)
         assert caught.value.code == 2
@@ -56,11 +56,11 @@ def refuse(load: Load, capsys: pytest.CaptureFixture[str]) -> Callable[..., list
 
 
 def test_all_settings_classes_are_looked_at() -> None:
-    assert {ServerSettings, EmbeddingServerSettings, EmbedderSettings, ProxySettings, EvaluatorSettings} <= set(KINDS)
+    assert {ServerSettings, EmbedderSettings, ProxySettings, EvaluatorSettings, GatewaySettings} <= set(KINDS)
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
-def test_every_setting_has_a_sentence(kind: type[ServerSettings], name: str) -> None:
+def test_every_setting_has_a_sentence(kind: type[ListenerSettings], name: str) -> None:
     description = kind.model_fields[name].description or ""
     assert description.endswith("."), description
     assert len(description.split()) > 2, description
@@ -68,7 +68,7 @@ def test_every_setting_has_a_sentence(kind: type[ServerSettings], name: str) -> 
 
 @pytest.mark.parametrize("kind", [EmbedderSettings, ProxySettings, EvaluatorSettings])
 def test_help_shows_every_flag_with_its_sentence(
-    kind: type[ServerSettings], load: Load, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: type[ListenerSettings], load: Load, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit) as caught:
@@ -81,7 +81,7 @@ def test_help_shows_every_flag_with_its_sentence(
 
 
 @pytest.mark.parametrize("kind", [EmbedderSettings, ProxySettings])
-def test_a_server_of_embeddings_starts_without_any_setting(kind: type[ServerSettings], load: Load) -> None:
+def test_a_server_of_embeddings_starts_without_any_setting(kind: type[ListenerSettings], load: Load) -> None:
     settings = load(kind)
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 0, "info")
 
@@ -175,3 +175,59 @@ def test_a_malformed_redis_url_is_refused_by_the_name_of_its_setting(refuse: Cal
     assert refuse(EmbedderSettings, "--redis-url", "redis+sentinel://a:1") == [
         "server: --redis-url: names no service: redis+sentinel://host:port,host:port/service/db"
     ]
+
+
+BEYOND = ["--host", "0.0.0.0"]
+PAIR = ["--tls-certificate-file", "a.pem", "--tls-key-file", "a.key"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "embedder.example", "::ffff:10.0.0.1"])
+def test_listening_beyond_this_machine_takes_tls_or_a_word_that_it_is_meant(
+    load: Load, refuse: Callable[..., list[str]], host: str
+) -> None:
+    (line,) = refuse(EmbedderSettings, "--host", host)
+    assert line == (
+        f"server: --host {host} is reached from other machines: encrypt with --tls-certificate-file and "
+        "--tls-key-file, or allow plain text with --insecure"
+    )
+    assert load(EmbedderSettings, "--host", host, "--insecure").host == host
+    assert load(EmbedderSettings, "--host", host, *PAIR).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_listening_on_this_machine_takes_nothing(load: Load, host: str) -> None:
+    assert load(EmbedderSettings, "--host", host).host == host
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([*BEYOND, *PAIR[:2]], "belong together"),
+        (PAIR[2:], "belong together"),
+        (["--tls-client-ca-file", "ca.pem"], "--tls-client-ca-file needs"),
+        (["--jwt-keys-file", "keys", "--jwt-issuer", "x"], "--jwt-issuer and --jwt-audience"),
+    ],
+)
+def test_settings_of_security_that_are_incomplete_are_refused(
+    refuse: Callable[..., list[str]], arguments: list[str], said: str
+) -> None:
+    (line,) = refuse(EmbedderSettings, *arguments)
+    assert said in line
+
+
+@pytest.mark.parametrize("kind", [EvaluatorSettings, GatewaySettings])
+def test_a_token_for_embedding_services_does_not_travel_in_plain_text(
+    load: Load, refuse: Callable[..., list[str]], kind: type[ListenerSettings], tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret-token\n")
+    arguments = ["--embedding-addresses", "embedder.example:50051", "--embedding-token-file", str(token)]
+    (line,) = refuse(kind, *arguments)
+    assert "needs TLS" in line
+    assert "secret-token" not in line
+    (line,) = refuse(kind, *arguments, "--embedding-certificate-file", "me.pem")
+    assert "key_file" in line
+    options = load(kind, *arguments, "--embedding-tls").client_options()
+    assert (options.encrypted, options.call_metadata()) == (True, [("authorization", "Bearer secret-token")])
+    token.write_text("renewed-token")
+    assert options.call_metadata() == [("authorization", "Bearer renewed-token")]

@@ -135,6 +135,8 @@ def test_a_status_says_when_to_come_back_where_that_may_help(kind: type[errors.E
 def test_what_another_service_raised_is_raised_again(kind: type[errors.EmbedscaleError]) -> None:
     again = from_reason(short(TABLE[kind][1]), "It went wrong.", field="spec.model", retry_after=2.5)
     of_another = {errors.InputTooLong: errors.TextTooLong, errors.InputRejected: errors.UpstreamRejected}
+    ours = (errors.TokenMissing, errors.TokenInvalid, errors.TokenExpired, errors.RoleMissing)
+    of_another |= dict.fromkeys(ours, errors.UpstreamRefusedKey)
     assert type(again) is of_another.get(kind, kind)
     assert isinstance(again, errors.EmbedscaleError)
     assert (again.message, again.field) == ("It went wrong.", "spec.model")

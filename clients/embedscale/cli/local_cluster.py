@@ -100,7 +100,9 @@ class LocalCluster:
         evaluator = self._serve("evaluator", self.ports.evaluator, [
             *[part for address in embedding for part in ("--embedding-addresses", address)],
             *("--redis-url", redis_url, "--data-folder", str(self.home.folder / "data")),
-            *("--dataset-roots", "/", "--dataset-hosts", "*", "--running-evaluations", "1"),
+            # It is this user's own, and reads what this user may read.
+            *("--dataset-roots", "/", "--dataset-hosts", "*", "--dataset-private-hosts", "*"),
+            *("--running-evaluations", "1"),
             *("--data-folder", str(self.home.datasets)),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)

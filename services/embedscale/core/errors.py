@@ -11,6 +11,7 @@ EmbedscaleError
 ├── DeadlineExceeded
 ├── NonFiniteEmbedding
 ├── EvaluationNotFinished, EvaluationAbandoned, NotComparable
+├── TokenMissing, TokenInvalid, TokenExpired, RoleMissing
 └── StoreUnavailable, Draining
 """
 
@@ -168,6 +169,22 @@ class EvaluationAbandoned(EmbedscaleError):
 
 class StoreUnavailable(EmbedscaleError):
     """The store of evaluations cannot be reached; nothing is lost."""
+
+
+class TokenMissing(EmbedscaleError):
+    """The caller sends no token, and one is needed."""
+
+
+class TokenInvalid(EmbedscaleError):
+    """The caller's token is not known, or not well formed."""
+
+
+class TokenExpired(EmbedscaleError):
+    """The caller's token was good once."""
+
+
+class RoleMissing(EmbedscaleError):
+    """The caller's token is good, and does not allow this."""
 
 
 class Draining(EmbedscaleError):

@@ -43,7 +43,8 @@ def build_application(
     cache, leases = build_cache(settings)
     registry = ModelRegistry(engines, preload)
     vectors = ReadThrough(cache, leases)
-    service = EmbeddingService(registry, vectors, Admission(settings.max_queued_inputs), settings.max_inputs)
+    admission, most = Admission(settings.max_queued_inputs), settings.max_text_characters
+    service = EmbeddingService(registry, vectors, admission, settings.max_inputs, most)
 
     def register(server: grpc.aio.Server) -> None:
         add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)

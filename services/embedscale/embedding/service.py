@@ -28,9 +28,12 @@ _TOKENS_PER_PRICE = 1e6
 class EmbeddingService:
     """Answers requests for any hosted model through the cache."""
 
-    def __init__(self, models: ModelRegistry, vectors: ReadThrough, admission: Admission, max_inputs: int) -> None:
+    def __init__(
+        self, models: ModelRegistry, vectors: ReadThrough, admission: Admission, max_inputs: int, max_characters: int
+    ) -> None:
         self.models = models
         self.max_inputs = max_inputs
+        self._max_characters = max_characters
         self._vectors = vectors
         self._admission = admission
 
@@ -75,10 +78,17 @@ class EmbeddingService:
             count = len(command.texts)
             raise InvalidField(f"inputs has {count} entries, and 1 to {self.max_inputs} are allowed", field="inputs")
         for index, text in enumerate(command.texts):
-            if not text:
-                raise InvalidField(f"inputs[{index}].text is empty", field=f"inputs[{index}].text")
+            if fault := self._text_fault(text):
+                raise InvalidField(f"inputs[{index}].text {fault}", field=f"inputs[{index}].text")
         for field, fault in _option_faults(command, model):
             raise InvalidField(f"{field} {fault}", field=field)
+
+    def _text_fault(self, text: str) -> str:
+        if not text:
+            return "is empty"
+        if len(text) > self._max_characters:
+            return f"has {len(text)} characters, and {self._max_characters} are allowed"
+        return ""
 
 
 def _option_faults(command: EmbedCommand, model: ModelInfo) -> Iterator[tuple[str, str]]:

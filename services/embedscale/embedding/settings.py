@@ -32,5 +32,7 @@ class EmbeddingServerSettings(ServerSettings):
     """How long other replicas wait for a text that one of them computes; with 0 they do not."""
     max_inputs: int = Field(default=512, ge=1)
     """Inputs in one request at most."""
+    max_text_characters: int = Field(default=16 * 2**20, ge=1)
+    """Characters of one text at most."""
     max_queued_inputs: int = Field(default=8192, ge=1)
     """Inputs for remote models admitted and unanswered at most; beyond it requests get RESOURCE_EXHAUSTED."""

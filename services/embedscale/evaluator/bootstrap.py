@@ -30,7 +30,9 @@ from embedscale.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServi
 
 def build(settings: EvaluatorSettings) -> Application:
     """Build the application."""
-    embedder = ClientTextEmbedder(settings.embedding_addresses, settings.embedder_patience_seconds)
+    embedder = ClientTextEmbedder(
+        settings.embedding_addresses, settings.embedder_patience_seconds, settings.client_options()
+    )
     folder = settings.data_folder or user_state_path("embedscale")
     datasets = build_sources(settings, folder / "datasets")
     store = _store(settings, folder)
@@ -68,7 +70,8 @@ def build_sources(settings: EvaluatorSettings, folder: Path) -> DatasetSources:
     """Every kind of place that data sets come from, by scheme; they are imported into `folder`."""
     hosts, limit = settings.dataset_hosts, settings.dataset_max_bytes
     origins: dict[str, Origin] = {FILE_SCHEME: LocalFiles(settings.dataset_roots), hub.SCHEME: hub.Hub(hosts)}
-    origins |= dict.fromkeys(WEB_SCHEMES, Website(hosts, limit))
+    website = Website(hosts, settings.dataset_private_hosts, limit, settings.dataset_proxy)
+    origins |= dict.fromkeys(WEB_SCHEMES, website)
     origins |= dict.fromkeys(cloud.SCHEMES, cloud.Buckets(hosts, limit))
     return DatasetSources(DatasetStore(folder, settings.kept_datasets), origins, limit)
 

@@ -21,6 +21,7 @@ from embedscale.evaluator.convert_index import (
 )
 from embedscale.evaluator.jobs import NEWEST
 from embedscale.servicekit.durations import to_duration
+from embedscale.servicekit.roles import CALLER
 from embedscale.servicekit.status import written_failure
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
@@ -115,7 +116,9 @@ def to_filter(request: pb.ListEvaluationsRequest) -> Callable[[domain.Evaluation
 
 
 def to_caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Who calls: what its metadata say, or else the address it comes from, without the port."""
+    """Who calls: whose token it is; without tokens what the metadata say, or else the address, without the port."""
+    if caller := CALLER.get():
+        return caller.name
     for name, value in context.invocation_metadata() or ():
         if name == CALLER_METADATA:
             return str(value)[:MAX_CALLER]

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from embedscale.client import AsyncEmbeddingClient, ClientOptions, EmbedResult
 from embedscale.client import errors as client_errors
 from embedscale.client.embedding import TIMEOUT_SECONDS
+from embedscale.client.options import DEFAULT
 from embedscale.core import embedding as domain
 from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.errors import DeadlineExceeded
@@ -25,9 +27,13 @@ class ClientTextEmbedder:
     """
 
     def __init__(
-        self, addresses: Sequence[str], patience_seconds: float, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        addresses: Sequence[str],
+        patience_seconds: float,
+        options: ClientOptions = DEFAULT,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._client = AsyncEmbeddingClient(addresses, ClientOptions(retries=0))  # the patience is here
+        self._client = AsyncEmbeddingClient(addresses, replace(options, retries=0))  # the patience is here
         self._patience = patience_seconds
         self._timeout = timeout_seconds
 
@@ -87,4 +93,7 @@ class ClientTextEmbedder:
 
 
 def _translated(error: client_errors.ClientError) -> Exception:
-    return from_reason(error.reason, error.message, field=error.field, retry_after=error.retry_after)
+    message = error.message
+    if isinstance(error, client_errors.Unauthenticated | client_errors.PermissionDenied):
+        message = f"the embedding service refuses the evaluator's own token: {message}"
+    return from_reason(error.reason, message, field=error.field, retry_after=error.retry_after)

@@ -4,22 +4,26 @@ from pathlib import Path
 
 from pydantic import Field
 
+from embedscale.servicekit.embedding_access import EmbeddingAccess
 from embedscale.servicekit.settings import RedisUrlSetting, ServerSettings
 
 
-class EvaluatorSettings(ServerSettings):
+class EvaluatorSettings(EmbeddingAccess, ServerSettings):
     """Where models and data sets are, and how much runs at once."""
 
     service = "evaluator"
 
-    embedding_addresses: list[str] = Field(default=[], min_length=1, validate_default=True)
-    """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
     embedder_patience_seconds: float = Field(default=300.0, ge=0)
     """How long a block of texts is sent again to an embedding service that is busy or away."""
     dataset_roots: list[Path] = []
     """Folders under which data set files may be read; none when empty."""
     dataset_hosts: list[str] = []
     """Hosts and buckets that data sets may be fetched from; "*" for any, none when empty."""
+    dataset_private_hosts: list[str] = []
+    """Hosts of dataset_hosts whose names may lead to private and loopback addresses; "*" for any. An address that
+    dataset_hosts itself lists is allowed anyway."""
+    dataset_proxy: str = Field(default="", pattern="^(https?://.+)?$")
+    """URL of the proxy through which http(s) data sets are fetched; private addresses are then its to refuse."""
     dataset_max_bytes: int = Field(default=16 * 2**30, ge=1)
     """Size of a data set at most, unpacked, in bytes."""
     kept_datasets: int = Field(default=100, ge=1, le=10_000)

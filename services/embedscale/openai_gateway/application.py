@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.authentication import AuthenticationError
@@ -26,17 +27,23 @@ _FIRST_ERROR = 400
 _EXPECTED = (429, _CLIENT_CLOSED_REQUEST)
 
 
-def application(endpoints: Endpoints, keys: Collection[str], access: AccessLog) -> Starlette:
-    """Put the endpoints under OpenAI's paths; keys guard all of them but health, unless there are none."""
+def application(endpoints: Endpoints, keys_file: Path | None, access: AccessLog) -> Starlette:
+    """Put the endpoints under OpenAI's paths; the keys of a file guard all of them but health."""
     routes = [
         _route("POST", "/embeddings", "/v1/embeddings", endpoints.embeddings, access),
         _route("GET", "/models", "/v1/models", endpoints.models, access),
         _route("GET", "/models/{name:path}", "/v1/models/NAME", endpoints.model, access),
     ]
-    guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys), on_error=_unauthorized)] if keys else []
+    guard = []
+    if keys_file:
+        guard = [Middleware(AuthenticationMiddleware, backend=BearerKeys(keys_file), on_error=_unauthorized)]
     guarded = Router(routes, redirect_slashes=False, middleware=guard)
     starlette = Starlette(
-        routes=[_route("GET", "/healthz", "/healthz", endpoints.health, access), Mount("/v1", guarded)],
+        routes=[
+            _route("GET", "/livez", "/livez", endpoints.liveness, access),
+            _route("GET", "/healthz", "/healthz", endpoints.health, access),
+            Mount("/v1", guarded),
+        ],
         exception_handlers={HTTPException: _no_such_route},
     )
     starlette.router.redirect_slashes = False  # behind TLS it would send callers, with their keys, to plain HTTP

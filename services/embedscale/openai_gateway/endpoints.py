@@ -61,6 +61,10 @@ class Endpoints:
             ready = False
         return JSONResponse({"status": "ok"}) if ready else error_json(503, "no model can be used", kind="server_error")
 
+    async def liveness(self, request: Request) -> Response:  # noqa: ARG002
+        """`GET /livez`: 200 for as long as the gateway itself answers."""
+        return JSONResponse({"status": "ok"})
+
     async def _texts(self, wanted: TextsRequest | TokensRequest, model: str) -> list[str]:
         if isinstance(wanted, TextsRequest):
             return wanted.input

@@ -20,6 +20,8 @@ _STATUS: dict[type[client.ClientError], tuple[int, str]] = {
 }
 """Whatever is not here is no fault of the caller's, the gateway's own credentials included: 500."""
 
+_OUR_CREDENTIALS = (client.Unauthenticated, client.PermissionDenied)
+
 _OUR_INPUT = re.compile(r"\binputs(\[\d+])\.text\b")
 _HOW_TO_SAY_THE_TYPE = "end the model's name in :query or :document, or set the field input_type"
 
@@ -61,20 +63,19 @@ def error_json(
 def _of_service(error: client.ClientError) -> JSONResponse:
     """Pass on what the embedding service said; what gRPC says about its connection stays here."""
     status, kind = _STATUS.get(type(error), (500, "server_error"))
-    if not error.reason:
+    reason = "" if isinstance(error, _OUR_CREDENTIALS) else error.reason
+    if not reason:
         log.warning("the embedding service failed: %s: %s", type(error).__name__, error.message)
     return error_json(
         status,
-        _told(error),
+        _told(error) if reason else "the embedding service cannot be used now",
         kind=kind,
         param=_OUR_INPUT.sub(r"input\1", error.field) or None,
-        code=error.reason.lower() or None,
+        code=reason.lower() or None,
         headers={"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None,
     )
 
 
 def _told(error: client.ClientError) -> str:
-    if not error.reason:
-        return "the embedding service cannot be used now"
     message = _OUR_INPUT.sub(r"input\1", error.message)
     return f"{message}; {_HOW_TO_SAY_THE_TYPE}" if error.field == "input_type" else message

@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from embedscale.servicekit.lifecycle import refuse_unavailable
-from embedscale.servicekit.settings import ServerSettings
+from embedscale.servicekit.settings import ListenerSettings
+from embedscale.servicekit.tls import http_context
 
 log = logging.getLogger(__name__)
 
@@ -22,24 +23,25 @@ _IDLE_SECONDS = 75
 class HttpServer:
     """Serves an ASGI application; see `Serving`."""
 
-    def __init__(self, application: ASGIApp, settings: ServerSettings, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, application: ASGIApp, settings: ListenerSettings, close: Callable[[], Awaitable[None]]) -> None:
         self.settings = settings
         self.port = 0
         self._close = close
-        self._server = _Uvicorn(
-            uvicorn.Config(
-                application,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_IDLE_SECONDS,
-                timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-            )
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
+        config.load()
+        config.ssl = http_context(settings) if settings.tls_certificate_file else None
+        self._server = _Uvicorn(config)
 
     async def listen(self) -> None:
         """See `Serving`."""

@@ -1,23 +1,22 @@
 """Settings of the OpenAI gateway."""
 
-import ipaddress
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from embedscale.openai_gateway.keys import read_keys
-from embedscale.servicekit.settings import ServerSettings
+from embedscale.servicekit.embedding_access import EmbeddingAccess
+from embedscale.servicekit.settings import ListenerSettings, is_loopback
 
 
-class GatewaySettings(ServerSettings):
+class GatewaySettings(EmbeddingAccess, ListenerSettings):
     """Where models are, who may use them, and for how long."""
 
     service = "openai-gateway"
 
-    embedding_addresses: list[str] = Field(default=[], min_length=1, validate_default=True)
-    """Addresses (host:port) of EmbeddingService; a model is found at whichever lists it."""
     api_keys_file: Path | None = Field(default=None, validate_default=True)
-    """File of the keys that callers may send as bearer tokens, one a line. Without it the host must be loopback."""
+    """File of the keys that callers may send as bearer tokens, one a line; read again when it changes. Without it
+    the host must be loopback."""
     timeout_seconds: float = Field(default=600.0, gt=0)
     """How long a request may take, from its first byte to its answer."""
 
@@ -25,15 +24,15 @@ class GatewaySettings(ServerSettings):
     @classmethod
     def _is_open_on_loopback_only(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         host = info.data.get("host", "")
-        if file is None and not _is_loopback(host):
+        if file is None and not is_loopback(host):
             raise ValueError(f"is needed to listen on {host}: without keys anybody there could use the models")
-        if file is not None and not read_keys(file):
-            raise ValueError("has no key")
+        if file is not None:
+            _read(file)
         return file
 
 
-def _is_loopback(host: str) -> bool:
+def _read(file: Path) -> None:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        read_keys(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None

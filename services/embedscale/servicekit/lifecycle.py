@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -16,11 +17,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from embedscale.servicekit import auth
 from embedscale.servicekit.interceptors import CallInterceptor
 from embedscale.servicekit.logs import configure_logging
+from embedscale.servicekit.refusals import ConcurrencyLimit
 from embedscale.servicekit.server_facts import server_version
-from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ServerSettings
+from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ListenerSettings, ServerSettings
 from embedscale.servicekit.telemetry import READY, SERVER_INFO
+from embedscale.servicekit.tls import grpc_credentials
+from embedscale.servicekit.watched_files import UnusableFiles
 from embedscale.tracing.exporting import start_tracing
 
 log = logging.getLogger(__name__)
@@ -30,6 +35,9 @@ _PARTS_SECONDS = 0.2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+LIVENESS = "liveness"
+"""Name under which health is SERVING from listening to draining, whatever models, Redis and upstreams do."""
 
 
 async def _nothing() -> None:
@@ -82,13 +90,14 @@ class Server:
         self.application = application
         self.settings = settings
         self.health = health.aio.HealthServicer()
-        calls = CallInterceptor(settings.slow_call_seconds)
-        self.server = grpc.aio.server(interceptors=[calls], options=_options(settings))
+        self.server = grpc.aio.server(interceptors=_interceptors(settings), options=_options(settings))
         self.port = 0
+        self.probes: grpc.aio.Server | None = None
+        self.health_port = 0
         self._parts: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
-        """Bind and answer calls, not ready yet. Raises AddressUnavailable."""
+        """Bind and answer calls, not ready yet. Raises AddressUnavailable and UnusableFiles."""
         refuse_unavailable(self.settings.host, self.settings.port)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.application.register(self.server)
@@ -99,14 +108,21 @@ class Server:
             reflection.SERVICE_NAME,
         )
         reflection.enable_server_reflection(names, self.server)
-        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        try:
-            self.port = self.server.add_insecure_port(f"{host}:{self.settings.port}")
-        except RuntimeError:
-            raise AddressUnavailable(f"cannot listen on {host}:{self.settings.port}") from None
+        credentials = grpc_credentials(self.settings) if self.settings.tls_certificate_file else None
+        self.port = _bind(self.server, self.settings.host, self.settings.port, credentials)
         await self._report(NOT_SERVING)
+        await self.health.set(LIVENESS, SERVING)
         await self.server.start()
+        if self.settings.health_port is not None:
+            await self._listen_for_probes(self.settings.health_port)
         self._parts = asyncio.create_task(self._report_parts())
+
+    async def _listen_for_probes(self, port: int) -> None:
+        refuse_unavailable(self.settings.host, port)
+        self.probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.probes)
+        self.health_port = _bind(self.probes, self.settings.host, port)
+        await self.probes.start()
 
     async def become_ready(self) -> None:
         """Wait until the service can answer, then say so."""
@@ -122,6 +138,8 @@ class Server:
         await self.application.drain()
         await self.server.stop(self.settings.drain_seconds)
         await self.application.close()
+        if self.probes:
+            await self.probes.stop(None)
 
     async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", self.application.service_name):
@@ -163,13 +181,41 @@ def _write_port(file: Path | None, port: int) -> None:
         draft.replace(file)
 
 
+def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Have a server listen; returns the port. Raises AddressUnavailable."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except RuntimeError:
+        raise AddressUnavailable(f"cannot listen on {address}") from None
+
+
+def _interceptors(settings: ServerSettings) -> list[grpc.aio.ServerInterceptor]:
+    """What a call passes, the first first: strangers take no place from others."""
+    return [
+        *auth.interceptors(settings),
+        ConcurrencyLimit(settings.max_concurrent_calls),
+        CallInterceptor(settings.slow_call_seconds),
+    ]
+
+
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age_seconds)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_connection_age_grace_seconds)),
+        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_seconds)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _milliseconds(settings.min_ping_seconds)),
     ]
+
+
+def _milliseconds(seconds: float) -> int:
+    """As gRPC's options want it, which are 32 bits wide."""
+    return min(math.ceil(seconds * 1000), 2**31 - 1)
 
 
 def run(build: Callable[[], Application], settings: ServerSettings) -> None:
@@ -177,14 +223,14 @@ def run(build: Callable[[], Application], settings: ServerSettings) -> None:
     run_server(lambda: Server(build(), settings), settings)
 
 
-def run_server(make: Callable[[], Serving], settings: ServerSettings) -> None:
+def run_server(make: Callable[[], Serving], settings: ListenerSettings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the process at once. Exits with 2 if the port is taken."""
     configure_logging(settings.service, settings.log_level, settings.log_format)
     start_tracing(settings.service)
     SERVER_INFO.labels(settings.service, server_version()).set(1)
     try:
         asyncio.run(_serve(make, settings))
-    except AddressUnavailable as error:
+    except (AddressUnavailable, UnusableFiles) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename}: {error.strerror}\n")
@@ -193,7 +239,7 @@ def run_server(make: Callable[[], Serving], settings: ServerSettings) -> None:
     raise SystemExit(EXIT_BAD_SETTINGS)
 
 
-async def _serve(make: Callable[[], Serving], settings: ServerSettings) -> None:
+async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> None:
     stopping = _stop_on_signals()
     server = make()
     if settings.metrics_port:

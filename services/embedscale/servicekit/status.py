@@ -48,17 +48,30 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
     errors.EvaluationAbandoned: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_EVALUATION_ABANDONED),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STORE_UNAVAILABLE),
     errors.Draining: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_DRAINING),
+    errors.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, wire.ERROR_REASON_TOKEN_MISSING),
+    errors.TokenInvalid: (grpc.StatusCode.UNAUTHENTICATED, wire.ERROR_REASON_TOKEN_INVALID),
+    errors.TokenExpired: (grpc.StatusCode.UNAUTHENTICATED, wire.ERROR_REASON_TOKEN_EXPIRED),
+    errors.RoleMissing: (grpc.StatusCode.PERMISSION_DENIED, wire.ERROR_REASON_ROLE_MISSING),
     errors.NotComparable: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_NOT_COMPARABLE),
 }
 
 _BY_REASON: dict[str, type[errors.EmbedscaleError]] = {
     wire.ErrorReason.Name(reason).removeprefix(_PREFIX): kind for kind, (_, reason) in TABLE.items()
 } | {"INPUT_TOO_LONG": errors.TextTooLong, "INPUT_REJECTED": errors.UpstreamRejected}
+# Another service refuses this server's token: no caller of ours can mend that with a token of its own.
+_BY_REASON |= dict.fromkeys(
+    ("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "ROLE_MISSING"), errors.UpstreamRefusedKey
+)
 
 
 def reason_of(error: errors.EmbedscaleError) -> wire.ErrorReason:
     """Reason on the wire of an error of the tree."""
     return TABLE[type(error)][1]
+
+
+def reason_name(error: errors.EmbedscaleError) -> str:
+    """The `reason` of ErrorInfo for an error of the tree."""
+    return wire.ErrorReason.Name(reason_of(error)).removeprefix(_PREFIX)
 
 
 def from_reason(reason: str, message: str, *, field: str = "", retry_after: float | None = None) -> Exception:
@@ -72,7 +85,7 @@ def from_reason(reason: str, message: str, *, field: str = "", retry_after: floa
 def failure_of(error: Exception) -> Failure:
     """What is kept of an error; of one outside the tree nothing but an incident id, which the log also has."""
     if isinstance(error, errors.EmbedscaleError):
-        return Failure(wire.ErrorReason.Name(reason_of(error)).removeprefix(_PREFIX), error.message, error.field)
+        return Failure(reason_name(error), error.message, error.field)
     return Failure("INTERNAL", _INTERNAL.format(logged_incident(error)))
 
 
@@ -97,8 +110,8 @@ def logged_incident(error: Exception) -> str:
 
 def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
     """Carry an error as the status of a call, with ErrorInfo and, where they apply, BadRequest and RetryInfo."""
-    code, reason = TABLE[type(error)]
-    info = ErrorInfo(reason=wire.ErrorReason.Name(reason).removeprefix(_PREFIX), domain=DOMAIN)
+    code, _ = TABLE[type(error)]
+    info = ErrorInfo(reason=reason_name(error), domain=DOMAIN)
     details: list[Message] = [info]
     if error.field:
         violation = BadRequest.FieldViolation(field=error.field, description=error.message)

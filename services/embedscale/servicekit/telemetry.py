@@ -6,3 +6,8 @@ CALLS = Counter("embedscale_calls_total", "Calls by method and status code.", ["
 CALL_SECONDS = Histogram("embedscale_call_seconds", "Duration of calls in seconds.", ["method"])
 READY = Gauge("embedscale_ready", "1 from the end of the start to the beginning of draining, 0 else.")
 SERVER_INFO = Gauge("embedscale_server_info", "1, with what this server is.", ["service", "version"])
+REFUSED_CALLS = Counter(
+    "embedscale_refused_calls_total",
+    "Calls refused before they were served, by reason: of tokens, roles or overload.",
+    ["reason"],
+)

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "az")
 _BLOCK = 2**20
+_CHAIN = "::"
 
 
 class Buckets:
-    """The port `Origin` over the file systems that fsspec knows; credentials are those of its environment."""
+    """The port `Origin` over the file systems that fsspec knows; credentials and endpoints are its environment's.
+
+    A URI names a bucket and never a machine, so that no caller chooses what is connected to.
+    """
 
     def __init__(self, buckets: Sequence[str], max_bytes: int) -> None:
         self._buckets = buckets
@@ -25,6 +29,8 @@ class Buckets:
     def fetch(self, location: Location, known: str, draft: Path) -> Fetched | None:
         """See `Origin`; a folder is all that is below it."""
         check_host(location.host, self._buckets)
+        if _CHAIN in location.path:  # which would have fsspec open a second URI inside the first
+            raise DatasetInvalid(f"{location.uri}: {_CHAIN} is not taken in a bucket's URI", field="dataset")
         try:
             from fsspec.core import url_to_fs
 

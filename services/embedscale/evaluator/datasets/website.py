@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 
 from embedscale.core.errors import DatasetInvalid, DatasetNotFound
+from embedscale.evaluator.datasets.addresses import PublicAddresses, literal
 from embedscale.evaluator.datasets.location import WEB_SCHEMES, Fetched, Location, check_host, verify
 
 _FETCH_SECONDS = 60.0
@@ -13,17 +14,23 @@ _REDIRECTS = 5
 
 
 class Website:
-    """The port `Origin` over http and https. A redirect is followed where its target is allowed too."""
+    """The port `Origin` over http and https. A redirect is followed where its target is allowed too.
 
-    def __init__(self, hosts: Sequence[str], max_bytes: int) -> None:
+    Of `hosts`, those in `private_hosts` may lead to private addresses, and so may those that are addresses themselves.
+    A proxy resolves names itself, so it is what must keep to public addresses then.
+    """
+
+    def __init__(self, hosts: Sequence[str], private_hosts: Sequence[str], max_bytes: int, proxy: str = "") -> None:
         self._hosts = hosts
+        self._private = {*private_hosts, *filter(literal, hosts)}
+        self._proxy = proxy
         self._max_bytes = max_bytes
 
     def fetch(self, location: Location, known: str, draft: Path) -> Fetched | None:
         """See `Origin`; the state is the server's entity tag."""
         url = location.path
         try:
-            with httpx.Client(timeout=_FETCH_SECONDS) as client:
+            with httpx.Client(timeout=_FETCH_SECONDS, transport=self._transport()) as client:
                 for _ in range(_REDIRECTS + 1):
                     target = self._allowed(url)
                     with client.stream("GET", target, headers={"If-None-Match": known} if known else {}) as response:
@@ -33,6 +40,9 @@ class Website:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise DatasetNotFound(f"{url} cannot be fetched: {type(error).__name__}", field="dataset") from None
         raise DatasetNotFound(f"{location.path} redirects more than {_REDIRECTS} times", field="dataset")
+
+    def _transport(self) -> httpx.BaseTransport:
+        return httpx.HTTPTransport(proxy=self._proxy) if self._proxy else PublicAddresses(self._private)
 
     def _allowed(self, url: str) -> httpx.URL:
         target = httpx.URL(url)
