@@ -178,16 +178,16 @@ async def replace(old: Pod, new: Pod, names: NameServer) -> None:
 async def test_a_rolling_restart_fails_no_call_and_a_death_only_what_was_under_way(
     tmp_path: Path, pods: list[Pod], names: NameServer
 ) -> None:
-    started = await replicas(tmp_path, names, pods, "--drain-seconds", "10")
+    started = await replicas(tmp_path, names, pods, "--drain-seconds", "20")
     target = names.target(started[0].port)
     async with AsyncEmbeddingClient([target], NO_RETRIES) as client, load(client) as running:
-        await running.until(30)
+        await running.until(20)
         assert all([await pod.calls() for pod in started])
         new = await rolled(tmp_path, started, pods, names)
         await in_use(running, new)
         answered = running.answered
         new[0].kill()
-        await running.until(60)
+        await running.until(30)
     assert (running.failed, running.answered > answered) == ([], True)
     await only_calls_under_way_are_repeated(target, new)
 
@@ -195,7 +195,7 @@ async def test_a_rolling_restart_fails_no_call_and_a_death_only_what_was_under_w
 async def rolled(folder: Path, old: list[Pod], pods: list[Pod], names: NameServer) -> list[Pod]:
     new = []
     for number, pod in enumerate(old):
-        new.append(embedder(folder, "--drain-seconds", "10", host=f"127.0.0.{number + 5}", port=pod.port))
+        new.append(embedder(folder, "--drain-seconds", "20", host=f"127.0.0.{number + 5}", port=pod.port))
         pods.append(new[-1])
         await replace(pod, new[-1], names)
     return new

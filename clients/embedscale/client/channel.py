@@ -19,6 +19,9 @@ _RESOLVE_AGAIN_MS = 1_000
 _RECONNECT_MS = 5_000
 """gRPC's own 30 s and 120 s leave a client with the addresses of replicas that a rollout has replaced."""
 
+_RETRYABLE = ["UNAVAILABLE", "CANCELLED"]
+"""A gRPC server that stops ends with CANCELLED what reaches it before its clients have heard of that."""
+
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -29,7 +32,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": _RETRYABLE,
             },
         }
     ],
