@@ -11,6 +11,7 @@ from embedscale.client import AsyncEmbeddingClient
 from embedscale.evaluator import builtin
 from tests.conftest import MINILM
 
+_PAUSE_SECONDS = 0.02
 PASSAGES = list(builtin.load("builtin:velmar/en").corpus.values())
 
 
@@ -19,7 +20,7 @@ class Load:
     """What became of the calls: `answered` right, and a line for each that failed."""
 
     client: AsyncEmbeddingClient
-    texts: Sequence[Sequence[str]]
+    texts: Sequence[str]
     expected: Sequence[np.ndarray]
     answered: int = 0
     failed: list[str] = field(default_factory=list)
@@ -28,11 +29,12 @@ class Load:
         while True:
             which = number % len(self.texts)
             await self.one(which)
+            await asyncio.sleep(_PAUSE_SECONDS)
             number += 7
 
     async def one(self, which: int) -> None:
         try:
-            result = await self.client.embed(self.texts[which], model=MINILM, timeout=30)
+            result = await self.client.embed([self.texts[which]], model=MINILM, timeout=30)
         except Exception as error:
             self.failed.append(repr(error))
             return
@@ -49,9 +51,9 @@ class Load:
 
 @asynccontextmanager
 async def load(client: AsyncEmbeddingClient, callers: int = 8) -> AsyncIterator[Load]:
-    """Keep calls under way until the end; when nobody disturbs them answers are learnt first."""
-    texts = [PASSAGES[start : start + 2] for start in range(0, 24, 2)]
-    expected = [(await client.embed(some, model=MINILM)).vectors for some in texts]
+    """Keep calls under way until the end; what their answers are is learnt first, while nothing disturbs."""
+    texts = [text[:200] for text in PASSAGES[:24]]
+    expected = [(await client.embed([text], model=MINILM)).vectors for text in texts]
     running = Load(client, texts, expected)
     tasks = [asyncio.create_task(running.caller(number)) for number in range(callers)]
     try:

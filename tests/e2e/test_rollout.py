@@ -234,9 +234,9 @@ def dataset(tmp_path: Path) -> Path:
     """Texts that take an embedder some seconds."""
     file = tmp_path / "set.json"
     content = {
-        "queries": {f"q{n}": f"{n} {text[:80]}" for n, text in enumerate(PASSAGES[:40])},
-        "corpus": {f"d{n}": f"{n} {PASSAGES[n % 40]}" for n in range(240)},
-        "relevant_docs": {f"q{n}": [f"d{n}"] for n in range(40)},
+        "queries": {f"q{n}": f"{n} {text[:80]}" for n, text in enumerate(PASSAGES[:20])},
+        "corpus": {f"d{n}": f"{n} {PASSAGES[n % 20]}" for n in range(120)},
+        "relevant_docs": {f"q{n}": [f"d{n}"] for n in range(20)},
         "mode": "text",
     }
     file.write_text(json.dumps(content))
@@ -268,7 +268,7 @@ async def test_an_evaluation_goes_on_at_once_where_its_evaluator_is_stopped(
         calm = (await second.create(MINILM, str(dataset), cutoffs=[1, 5])).name
         attempts = [event.attempt async for event in second.watch(calm)]
         assert await numbers(second, name) == await numbers(second, calm)
-    assert set(attempts) == {1}
+    assert max(attempts) == 1
     taken = next(event for event in events if event.attempt == 2)
     assert taken.time.ToNanoseconds() / 1e9 - at < 2
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
