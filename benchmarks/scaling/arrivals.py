@@ -2,10 +2,10 @@
 
     python -m benchmarks.scaling.arrivals     # records arrivals.csv anew
 
-Nobody's traffic: it is made, once, from a fixed seed, to have what traffic of embedding services has. A day from night to
-night is pressed into an hour, which is harder for an autoscaler than a day; minutes differ by slow noise, and five
-bursts double the load for half a minute to a minute and a half. Questions are single texts; the texts of a document come
-in requests whose sizes have a heavy tail, as the lengths of texts have. Within ten seconds arrivals are Poisson's.
+Nobody's traffic: it is made, once, from a fixed seed, to have what traffic of embedding services has. A day from night
+to night is pressed into an hour, which is harder for an autoscaler than a day; minutes differ by slow noise, and five
+bursts double the load for half a minute to a minute and a half. Questions are single texts; the texts of a document
+come in requests whose sizes have a heavy tail, as the lengths of texts have. Within ten seconds arrivals are Poisson's.
 """
 
 import csv

@@ -5,6 +5,8 @@ import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +25,7 @@ _LONGEST_PAUSE_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Machine:
-    """What one replica is: padded tokens a second and a batch, the most that wait, and how long it takes to be ready."""
+    """What one replica is: padded tokens a second and a batch, the most that wait, and how long it takes to start."""
 
     tokens_per_second: float
     token_budget: int = 512
@@ -170,14 +172,25 @@ class Cluster:
     async def _autoscale(self, autoscaler: Autoscaler, targets: Targets) -> None:
         while True:
             await asyncio.sleep(SYNC_SECONDS)
-            measured = [replica for replica in self.replicas if replica.waits]
-            unready = len(self.replicas) - len(measured)
-            waits = [sum(replica.waits) / len(replica.waits) for replica in measured]
-            desired = desired_replicas(waits, unready, targets.wait_seconds)
-            if targets.busy_share:
-                busy = [sum(replica.busy) / len(replica.busy) for replica in measured]
-                desired = max(desired, desired_replicas(busy, unready, targets.busy_share))
+            desired = decide(self.replicas, targets)
             self.scale(autoscaler.step(self._clock.now, len(self.replicas), desired))
+
+
+class Scraped(Protocol):
+    """A replica, as Prometheus knows it: the last samples of its gauges, none before it is ready."""
+
+    waits: deque[float]
+    busy: deque[float]
+
+
+def decide(replicas: Sequence[Scraped], targets: Targets) -> int:
+    """Desired replicas by the averages over the window; of two metrics the one that wants more counts."""
+    known = [replica for replica in replicas if replica.waits]
+    unready = len(replicas) - len(known)
+    desired = desired_replicas([fmean(replica.waits) for replica in known], unready, targets.wait_seconds)
+    if targets.busy_share is None:
+        return desired
+    return max(desired, desired_replicas([fmean(replica.busy) for replica in known], unready, targets.busy_share))
 
 
 def serve(

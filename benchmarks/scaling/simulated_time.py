@@ -15,6 +15,7 @@ class Clock:
     now: float = 0.0
 
     def __call__(self) -> float:
+        """Tell the time, as `time.monotonic` does."""
         return self.now
 
 
@@ -29,7 +30,7 @@ class _Jumps(selectors.DefaultSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop on such a clock. What is given to an executor is done at once, and is finished when its time is over."""
+    """An event loop on such a clock. What an executor is given is done at once, and finished when its time is over."""
 
     def __init__(self, clock: Clock) -> None:
         selector = _Jumps()

@@ -20,7 +20,7 @@ EMBEDDING = "embedscale.v1.EmbeddingService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 PROBE_SECONDS = 1.0
 """A probe that is not answered within a second has failed: the default of Kubernetes."""
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 _CALLS = 'embedscale_calls_total{code="OK",method="/embedscale.v1.EmbeddingService/Embed"}'
 
 
