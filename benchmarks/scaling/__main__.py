@@ -68,7 +68,7 @@ def steady_rows(speed: float, seconds: float) -> tuple[list[list[str]], list[flo
     rows, errors = [], []
     for replicas in (14, 16, 20, 30):
         offered = list(steady(seconds, _QUESTIONS, _DOCUMENTS, seed=replicas))
-        work = Work.of(offered, speed)
+        work = Work.of(offered, MACHINE, speed)
         share = float(work.offered(seconds).sum()) / replicas
         seen, formula = float(np.mean(serve(MACHINE, offered, replicas).waits)), work.wait(share)
         errors.append(seen / formula - 1)
@@ -129,18 +129,18 @@ def draw(days: Sequence[Day], work: Work, file: Path) -> None:
     )
     offered = work.offered(30.0)
     for (above, below), one in zip(axes.T, days, strict=True):
-        above.fill_between(np.arange(len(offered)) / 2, offered, color="#d5dae0", label="busy replicas' worth offered")
+        above.fill_between(np.arange(len(offered)) / 2, offered, color="#d5dae0", label="offered, in replicas' worth")
         for course, style, name in ((one.seen, "-", "simulated"), (one.formula, "--", "formula")):
             minutes = np.array(course.moments) / 60
             above.step(minutes, course.replicas, style, where="post", linewidth=1.2, label=name)
-            below.plot(minutes, np.maximum(course.waits, 0.01), style, linewidth=0.8)
+            below.plot(minutes, np.maximum(course.waits, 0.05), style, linewidth=0.8)
         above.set_title(one.policy.name.replace(", ", ",\n"), fontsize=9)
         below.axhline(one.policy.targets.wait_seconds, color="#59636f", linewidth=0.8)
         below.set(yscale="log", xlabel="minutes")
-    axes[0][0].set_ylabel("replicas")
+    axes[0][0].set(ylabel="replicas", ylim=(0, 1.35 * MOST))
     axes[1][0].set_ylabel("queue wait, s")
-    axes[0][0].legend(fontsize=8, frameon=False, loc="upper left")
-    figure.savefig(file, dpi=130, metadata={"Software": ""})
+    axes[0][0].legend(fontsize=8, frameon=False, loc="upper right")
+    figure.savefig(file, dpi=100, metadata={"Software": ""})
     plt.close(figure)
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     speed = capacity()
     rows, errors = steady_rows(speed, 300.0 if options.quick else 2400.0)
     offered = list(requests(recorded()[:60] if options.quick else recorded()))
-    work = Work.of(offered, speed)
+    work = Work.of(offered, MACHINE, speed)
     days = [day(policy, offered, work) for policy in POLICIES]
     if not options.quick:
         draw(days, work, PICTURE)

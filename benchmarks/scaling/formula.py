@@ -4,7 +4,8 @@ A replica is a server with one queue. The work that waits in it, in seconds, is 
 Khinchine), in whatever order it is done: residual * share / (1 - share), with residual = E[S^2] / 2 E[S] of the
 requests' seconds S, and share the part of the time that the replica is busy. A load that changes is followed by the
 pointwise stationary fluid flow approximation (Wang, Tipper, Banerjee, 1996):
-d wait / dt = share - wait / (residual + wait).
+d wait / dt = share - wait / (residual + wait). The gauge counts a batch that is being computed in full until its end:
+half a batch more while the replica is busy.
 """
 
 from collections import deque
@@ -25,14 +26,16 @@ class Work:
     """Offered requests as seconds of one replica that computes `tokens_per_second`."""
 
     tokens_per_second: float
+    batch_seconds: float
     sizes: np.ndarray
     moments: np.ndarray
 
     @classmethod
-    def of(cls, requests: Sequence[Request], tokens_per_second: float) -> "Work":
-        """Sum up requests."""
+    def of(cls, requests: Sequence[Request], machine: Machine, tokens_per_second: float) -> "Work":
+        """Sum up requests; the speed is the machine's without the padding of its batches."""
         sizes = np.array([request.size for request in requests], float)
-        return cls(tokens_per_second, sizes, np.array([request.moment for request in requests]))
+        moments = np.array([request.moment for request in requests])
+        return cls(tokens_per_second, machine.token_budget / machine.tokens_per_second, sizes, moments)
 
     @property
     def residual_seconds(self) -> float:
@@ -45,11 +48,15 @@ class Work:
         return tokens / seconds / self.tokens_per_second
 
     def wait(self, share: float) -> float:
-        """Seconds of work that wait in a replica that is busy for a share of the time below 1."""
-        return self.residual_seconds * share / (1 - share)
+        """Mean of the gauge, in seconds, of a replica that is busy for a share of the time below 1."""
+        return self.residual_seconds * share / (1 - share) + self.begun(share)
+
+    def begun(self, share: float) -> float:
+        """What the gauge counts and is computed already."""
+        return share * self.batch_seconds / 2
 
     def share(self, wait: float) -> float:
-        """The inverse: the share of time at which so much waits."""
+        """Share of time for which a replica is busy where so much work waits."""
         return wait / (self.residual_seconds + wait)
 
 
@@ -58,7 +65,7 @@ class _Foreseen:
     """One replica of the formulas, as the autoscaler sees it."""
 
     ready_at: float
-    wait: float = 0.0
+    work_seconds: float = 0.0
     waits: deque[float] = field(default_factory=deque)
     busy: deque[float] = field(default_factory=deque)
 
@@ -73,7 +80,8 @@ def foretold(machine: Machine, work: Work, replicas: int, autoscaler: Autoscaler
         ready = [pod for pod in pods if pod.ready_at <= now]
         share = offered[min(int(now // BIN_SECONDS), len(offered) - 1)] / len(ready)
         for pod in ready:
-            pod.wait = min(max(pod.wait + _STEP_SECONDS * (share - work.share(pod.wait)), 0.0), most)
+            change = _STEP_SECONDS * (share - work.share(pod.work_seconds))
+            pod.work_seconds = min(max(pod.work_seconds + change, 0.0), most)
         if now % SCRAPE_SECONDS == 0:
             _observe(course, float(now), pods, ready, work, round(targets.window_seconds / SCRAPE_SECONDS))
         if now % SYNC_SECONDS == 0:
@@ -87,8 +95,9 @@ def _observe(
     course: Course, now: float, pods: Sequence[_Foreseen], ready: Sequence[_Foreseen], work: Work, samples: int
 ) -> None:
     for pod in ready:
-        pod.waits = deque([*pod.waits, pod.wait][-samples:])
-        pod.busy = deque([*pod.busy, work.share(pod.wait)][-samples:])
+        share = work.share(pod.work_seconds)
+        pod.waits = deque([*pod.waits, pod.work_seconds + work.begun(share)][-samples:])
+        pod.busy = deque([*pod.busy, share][-samples:])
     course.moments.append(now)
     course.replicas.append(len(pods))
-    course.waits.append(sum(pod.wait for pod in ready) / len(ready))
+    course.waits.append(sum(pod.waits[-1] for pod in ready) / len(ready))

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.scaling import arrivals
+from benchmarks.common import table
+from benchmarks.scaling import arrivals, capacity
 from benchmarks.scaling.arrivals import steady
 from benchmarks.scaling.autoscaler import Autoscaler, Behavior, desired_replicas
 from benchmarks.scaling.cluster import Machine, Targets, serve
@@ -82,7 +83,7 @@ def test_the_record_is_what_its_program_makes(tmp_path: Path) -> None:
 
 def test_the_real_batcher_waits_as_long_as_queueing_theory_says() -> None:
     offered = list(steady(1500, questions=3, documents=3))
-    work = Work.of(offered, SPEED)
+    work = Work.of(offered, MACHINE, SPEED)
     share = float(work.offered(1500).sum()) / 6
     assert 0.4 < share < 0.6
     seen = serve(MACHINE, offered, replicas=6)
@@ -92,7 +93,7 @@ def test_the_real_batcher_waits_as_long_as_queueing_theory_says() -> None:
 
 def test_replicas_become_as_many_as_the_formulas_say() -> None:
     offered = list(steady(900, questions=3, documents=3))
-    work = Work.of(offered, SPEED)
+    work = Work.of(offered, MACHINE, SPEED)
     targets = Targets(wait_seconds=3.0, busy_share=0.6)
 
     def scaler() -> Autoscaler:
@@ -105,3 +106,8 @@ def test_replicas_become_as_many_as_the_formulas_say() -> None:
     assert distance.mean() < 1.5
     settled = math.ceil(float(work.offered(900).sum()) / 0.6)
     assert np.median(seen.replicas[-count // 4 :]) == pytest.approx(settled, abs=1)
+
+
+def test_the_page_has_the_table_of_clusters_as_it_is_computed() -> None:
+    page = Path(__file__).parents[2] / "docs" / "scaling.md"
+    assert table(capacity.HEADERS, capacity.rows()) in page.read_text("utf-8")
