@@ -137,7 +137,7 @@ def draw(days: Sequence[Day], work: Work, file: Path) -> None:
         above.set_title(one.policy.name.replace(", ", ",\n"), fontsize=9)
         below.axhline(one.policy.targets.wait_seconds, color="#59636f", linewidth=0.8)
         below.set(yscale="log", xlabel="minutes")
-    axes[0][0].set(ylabel="replicas", ylim=(0, 1.35 * MOST))
+    axes[0][0].set(ylabel="replicas", ylim=(0, 1.5 * MOST))
     axes[1][0].set_ylabel("queue wait, s")
     axes[0][0].legend(fontsize=8, frameon=False, loc="upper right")
     figure.savefig(file, dpi=100, metadata={"Software": ""})
