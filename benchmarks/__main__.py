@@ -12,8 +12,8 @@ import sys
 
 from benchmarks.common import GOAL_HEADERS, ROOT, WORK, arguments, table
 
-NAMES = ("engine", "serving", "cache", "overload", "windows")
-PAGES = {"windows": ROOT / "docs" / "results.md"}
+NAMES = ("engine", "serving", "cache", "overload", "windows", "scaling")
+PAGES = {"windows": ROOT / "docs" / "results.md", "scaling": ROOT / "docs" / "scaling.md"}
 PAGE = ROOT / "docs" / "performance.md"
 
 

@@ -16,9 +16,12 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from embedscale.client import AsyncEmbeddingClient, ClientOptions
 from embedscale.embedder import bootstrap as embedder_bootstrap
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog, CatalogError
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.openai_proxy import bootstrap as proxy_bootstrap
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit.lifecycle import Application, Server
@@ -30,6 +33,7 @@ from embedscale.v1.embedding_service_pb2_grpc import (
     add_EmbeddingServiceServicer_to_server,
 )
 from tests.conftest import E5, MINILM, free_port, served
+from tests.fakes.hash_engine import HASH, HashEngine
 
 SERVICE = "embedscale.v1.EmbeddingService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -121,6 +125,35 @@ async def test_a_model_that_starts_is_unavailable_and_says_so(catalog: Catalog, 
     assert await statuses(channel) == {NOT_SERVING}
     readiness.cancel()
     await server.stop()
+
+
+async def test_a_server_that_stops_under_load_fails_no_call_where_there_is_another(stack: AsyncExitStack) -> None:
+    settings = EmbeddingServerSettings(drain_seconds=5)
+    servers = [Server(build_application([HashEngine(seconds=0.005)], settings), settings) for _ in range(4)]
+    for server in servers:
+        await server.listen()
+        stack.push_async_callback(server.stop)
+        await server.become_ready()
+    all_of_them = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    client = await stack.enter_async_context(
+        AsyncEmbeddingClient([f"ipv4:{all_of_them}"], ClientOptions(retries=0, concurrent_batches=1))
+    )
+    answered, stopped = 0, False
+
+    async def caller(number: int) -> None:
+        nonlocal answered
+        while not stopped:
+            await client.embed([f"text {number}"], model=HASH)
+            answered += 1
+
+    async with asyncio.TaskGroup() as callers:
+        for number in range(64):
+            callers.create_task(caller(number))
+        for server in servers[:3]:
+            await asyncio.sleep(0.3)
+            await server.stop()
+        stopped = True
+    assert answered > 200
 
 
 def start(module: str, *options: str) -> "subprocess.Popen[str]":

@@ -9,7 +9,6 @@
 from embedscale.client.cache import AsyncCacheClient
 from embedscale.client.embedding import AsyncEmbeddingClient
 from embedscale.client.errors import (
-    Cancelled,
     ClientError,
     DeadlineExceeded,
     FailedPrecondition,
@@ -31,7 +30,6 @@ __all__ = [
     "AsyncEmbeddingClient",
     "AsyncEvaluationClient",
     "CacheClient",
-    "Cancelled",
     "ClientError",
     "ClientOptions",
     "DeadlineExceeded",

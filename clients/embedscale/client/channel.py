@@ -15,6 +15,13 @@ ResponseT = TypeVar("ResponseT")
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 
+_RESOLVE_AGAIN_MS = 1_000
+_RECONNECT_MS = 5_000
+"""gRPC's own 30 s and 120 s leave a client with the addresses of replicas that a rollout has replaced."""
+
+_RETRYABLE = ["UNAVAILABLE", "CANCELLED"]
+"""A gRPC server that stops ends with CANCELLED what reaches it before its clients have heard of that."""
+
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -25,7 +32,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": _RETRYABLE,
             },
         }
     ],
@@ -94,6 +101,8 @@ def _arguments(address: str, options: ClientOptions) -> list[tuple[str, str | in
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.enable_http_proxy", 0 if address.startswith(LOOPBACK) else 1),
+        ("grpc.dns_min_time_between_resolutions_ms", _RESOLVE_AGAIN_MS),
+        ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
     ]
     if options.server_name:
         arguments.append(("grpc.ssl_target_name_override", options.server_name))

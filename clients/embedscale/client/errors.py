@@ -6,9 +6,8 @@ ClientError
 ├── FailedPrecondition   the server cannot do it as it is set up
 ├── PermissionDenied, Unauthenticated
 ├── ResourceExhausted    overload or rate limit: `retry_after` says when to come back
-├── Unavailable          not reachable, starting or draining
+├── Unavailable          not reachable, starting, draining, or stopped while it had the call
 ├── DeadlineExceeded
-├── Cancelled
 └── Internal             the message has an incident id that the server's log also has
 """
 
@@ -76,10 +75,6 @@ class DeadlineExceeded(ClientError):
     """The time for the call ran out."""
 
 
-class Cancelled(ClientError):
-    """The call was cancelled."""
-
-
 class Internal(ClientError):
     """The server failed in an unforeseen way."""
 
@@ -95,7 +90,7 @@ BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.CANCELLED: Unavailable,  # gRPC's servers end so what reaches them while they stop
 }
 
 

@@ -1,7 +1,6 @@
 """What Prometheus is told of one model's batches and queue."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from embedscale.embedder.telemetry import (
@@ -21,7 +20,8 @@ from embedscale.embedding.telemetry import STAGE_SECONDS
 class BatchMeter:
     """Counts over the whole process, by the model's name."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._batches, self._tokens = BATCHES.labels(model), BATCH_TOKENS.labels(model)
         self._padded, self._budget = PADDED_TOKENS.labels(model), TOKEN_BUDGET.labels(model)
         self._speed = TOKENS_PER_SECOND.labels(model)
@@ -51,7 +51,7 @@ class BatchMeter:
 
     def taken(self, batch: Sequence[Window[Any]]) -> None:
         """Observe how long the windows of a batch have waited."""
-        now = time.monotonic()
+        now = self._clock()
         for window in batch:
             self._waits[window.interactive].observe(now - window.arrived)
 

@@ -52,16 +52,24 @@ class Scheduler:
 
     What a caller no longer awaits is not computed. A batch that fails fails its callers and no others. One for which
     the device has no memory is halved and tried again, and the budget comes back, an eighth of the whole after every
-    64 batches. All methods are for the event loop's thread.
+    64 batches. All methods are for the event loop's thread. `clock` is in seconds.
     """
 
-    def __init__(self, name: str, compute: Compute, token_budget: int, policy: QueuePolicy) -> None:
+    def __init__(
+        self,
+        name: str,
+        compute: Compute,
+        token_budget: int,
+        policy: QueuePolicy,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-compute")
         self._compute = compute
-        self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds)
+        self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds, clock)
         self._interactive_windows = policy.interactive_windows
-        self._meter = BatchMeter(name)
+        self._meter = BatchMeter(name, clock)
         self.set_token_budget(token_budget)
         self._work = asyncio.Event()
         self._in_batch = 0
@@ -154,10 +162,10 @@ class Scheduler:
             self._meter.queued(self.queued_tokens)
 
     def _timed(self, batch: Sequence["_Window"]) -> tuple[Matrix, float]:
-        started = time.perf_counter()
+        started = self._clock()
         self.batches += 1
         vectors = self._compute([window.tokens for window in batch])
-        return vectors, time.perf_counter() - started
+        return vectors, self._clock() - started
 
     def _halve(self, batch: Sequence["_Window"], error: BatchTooLarge) -> None:
         if len(batch) == 1:
