@@ -36,13 +36,14 @@ imagePullSecrets:
 {{- end -}}
 
 {{/*
-A server as a Deployment. `group` says which (component, pool), `values` what it is given, `role` its image, `module` its program,
+A server as a Deployment. `group` says which (component, pool), `values` what it is given, `role` its image,
 `service` the gRPC service whose health is readiness (none for HTTP), `env`, `volumes`, `mounts` and `init` what is its own.
 */}}
 {{- define "embedscale.deployment" -}}
 {{- $root := .root -}}
 {{- $who := mustMerge (dict "root" $root) .group -}}
 {{- $v := .values -}}
+{{- $port := include "embedscale.port" .group.component -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -93,8 +94,9 @@ spec:
         - name: {{ .group.component }}
           image: {{ include "embedscale.image" (dict "root" $root "role" .role) }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: [python, -m, {{ .module }}]
           env:
+            - name: EMBEDSCALE_PORT
+              value: {{ $port | quote }}
             {{- include "embedscale.env.listener" $root | nindent 12 }}
             {{- if .service }}
             {{- include "embedscale.env.grpc" $root | nindent 12 }}
@@ -105,9 +107,9 @@ spec:
             {{- toYaml . | nindent 12 }}
             {{- end }}
           ports:
-            - {name: {{ ternary "grpc" "http" (not (empty .service)) }}, containerPort: 50051}
+            - {name: {{ ternary "grpc" "http" (not (empty .service)) }}, containerPort: {{ $port }}}
             {{- if .service }}
-            - {name: health, containerPort: 50050}
+            - {name: health, containerPort: 50052}
             {{- end }}
             - {name: metrics, containerPort: 9090}
           {{- include "embedscale.probes" . | nindent 10 }}
@@ -119,7 +121,7 @@ spec:
             {{- .resources | default (toYaml $v.resources) | nindent 12 }}
           volumeMounts:
             {{- include "embedscale.mounts" (dict "root" $root "component" .group.component) | nindent 12 }}
-            - {name: cache, mountPath: /cache}
+            - {name: home, mountPath: /var/lib/embedscale}
             {{- with .mounts }}
             {{- . | nindent 12 }}
             {{- end }}
@@ -128,8 +130,8 @@ spec:
             {{- end }}
       volumes:
         {{- include "embedscale.volumes" (dict "root" $root "component" .group.component) | nindent 8 }}
-        - name: cache
-          emptyDir: {sizeLimit: {{ .cacheSize | default "1Gi" }}}
+        - name: home
+          emptyDir: {sizeLimit: {{ .homeSize | default "1Gi" }}}
         {{- with .volumes }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -148,17 +150,17 @@ spec:
 {{- $failures := mul 6 (int (dig "startupMinutes" 2 .values)) -}}
 {{- if .service -}}
 startupProbe:
-  grpc: {port: 50050, service: {{ .service }}}
+  grpc: {port: 50052, service: {{ .service }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: {{ $failures }}
 readinessProbe:
-  grpc: {port: 50050, service: {{ .service }}}
+  grpc: {port: 50052, service: {{ .service }}}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  grpc: {port: 50050, service: liveness}
+  grpc: {port: 50052, service: liveness}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6

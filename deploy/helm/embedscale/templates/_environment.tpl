@@ -10,16 +10,10 @@
 {{- define "embedscale.env.listener" -}}
 - name: EMBEDSCALE_HOST
   value: "0.0.0.0"
-- name: EMBEDSCALE_PORT
-  value: "50051"
 - name: EMBEDSCALE_METRICS_PORT
   value: "9090"
 - name: EMBEDSCALE_DRAIN_SECONDS
   value: {{ .Values.lifecycle.drainSeconds | quote }}
-- name: EMBEDSCALE_HOME
-  value: /cache
-- name: HOME
-  value: /cache
 {{- if .Values.tls.secretName }}
 - name: EMBEDSCALE_TLS_CERTIFICATE_FILE
   value: /etc/embedscale/tls/tls.crt
@@ -34,7 +28,7 @@
 {{/* What gRPC servers are told beyond it: probes, callers. */}}
 {{- define "embedscale.env.grpc" -}}
 - name: EMBEDSCALE_HEALTH_PORT
-  value: "50050"
+  value: "50052"
 {{- if .Values.tls.mutual }}
 - name: EMBEDSCALE_TLS_CLIENT_CA_FILE
   value: /etc/embedscale/tls/ca.crt

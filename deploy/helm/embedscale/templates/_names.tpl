@@ -44,6 +44,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ include "embedscale.name" . }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}
 {{- end -}}
 
+{{- define "embedscale.port" -}}
+{{- ternary 8080 50051 (eq . "openai-gateway") -}}
+{{- end -}}
+
 {{/* Every replica behind a name: gRPC balances over all addresses. */}}
 {{- define "embedscale.address" -}}
 dns:///{{ include "embedscale.host" . }}:50051
