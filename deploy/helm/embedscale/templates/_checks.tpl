@@ -21,7 +21,7 @@
 {{- if and $v.auth.jwt.keysSecret (not (and $v.auth.jwt.issuer $v.auth.jwt.audience)) -}}
 {{- fail "`auth.jwt.keysSecret` needs `auth.jwt.issuer` and `auth.jwt.audience`: else tokens for others would be valid here" -}}
 {{- end -}}
-{{- if not (or $v.embedders.pools $v.openaiProxy.enabled $v.evaluator.extraEmbeddingAddresses) -}}
+{{- if not (or $v.embedders.pools $v.openaiProxy.enabled $v.extraEmbeddingAddresses) -}}
 {{- fail "nothing serves models: give `embedders.pools` at least one pool, or enable `openaiProxy`" -}}
 {{- end -}}
 {{- if and $v.evaluator.enabled (gt (int $v.evaluator.replicas) 1) (not (include "embedscale.hasRedis" .)) -}}

@@ -13,14 +13,14 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* What a pod of any component has: (dict "root" $ "component" "evaluator" "values" VALUES, those of `pods` laid under) */}}
+{{/* What a pod of any component has: (dict "root" $ "component" "evaluator" "pods" PODS) */}}
 {{- define "embedscale.pod" -}}
 serviceAccountName: {{ include "embedscale.name" (dict "root" .root "component" .component) }}
 automountServiceAccountToken: false
 # Services would be announced as EMBEDSCALE_..._PORT, which are names of settings.
 enableServiceLinks: false
 securityContext:
-  {{- include "embedscale.podSecurity" .values.userId | nindent 2 }}
+  {{- include "embedscale.podSecurity" .pods.userId | nindent 2 }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -28,7 +28,7 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" }}
-{{- with get $.values $field }}
+{{- with get $.pods $field }}
 {{ $field }}:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -36,13 +36,14 @@ imagePullSecrets:
 {{- end -}}
 
 {{/*
-A server as a Deployment. `group` says which (component, pool), `values` what it is given, `role` its image,
-`service` the gRPC service whose health is readiness (none for HTTP), `env`, `volumes`, `mounts` and `init` what is its own.
+A server as a Deployment. `group` says which (component, pool), `values` what it is given, `pods` those of `pods` where they are not
+the usual ones, `role` its image, `service` the gRPC service whose health is readiness (none for HTTP), `env`, `volumes`, `mounts` and `init` what is its own.
 */}}
 {{- define "embedscale.deployment" -}}
 {{- $root := .root -}}
 {{- $who := mustMerge (dict "root" $root) .group -}}
 {{- $v := .values -}}
+{{- $pods := .pods | default (mustMergeOverwrite (deepCopy $root.Values.pods) $v.pods) -}}
 {{- $port := include "embedscale.port" .group.component -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -56,7 +57,7 @@ spec:
   {{- end }}
   revisionHistoryLimit: 5
   strategy:
-    rollingUpdate: {maxSurge: {{ $v.maxSurge }}, maxUnavailable: {{ $v.maxUnavailable }}}
+    rollingUpdate: {maxSurge: {{ $pods.maxSurge }}, maxUnavailable: {{ $pods.maxUnavailable }}}
   selector:
     matchLabels:
       {{- include "embedscale.selector" $who | nindent 6 }}
@@ -64,17 +65,17 @@ spec:
     metadata:
       labels:
         {{- include "embedscale.labels" $who | nindent 8 }}
-        {{- with $v.labels }}
+        {{- with $pods.labels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
         # Servers read their catalog once.
         embedscale/catalog: {{ toJson $root.Values.catalog | sha256sum | trunc 16 }}
-        {{- with $v.annotations }}
+        {{- with $pods.annotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      {{- include "embedscale.pod" (dict "root" $root "component" .group.component "values" $v) | nindent 6 }}
+      {{- include "embedscale.pod" (dict "root" $root "component" .group.component "pods" $pods) | nindent 6 }}
       terminationGracePeriodSeconds: {{ include "embedscale.grace" $root }}
       topologySpreadConstraints:
         {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -103,7 +104,7 @@ spec:
             {{- end }}
             {{- .env | nindent 12 }}
             {{- include "embedscale.settings" (mustMergeOverwrite (deepCopy $root.Values.settings) $v.settings) | nindent 12 }}
-            {{- with $v.extraEnv }}
+            {{- with $pods.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
           ports:
@@ -125,7 +126,7 @@ spec:
             {{- with .mounts }}
             {{- . | nindent 12 }}
             {{- end }}
-            {{- with $v.extraVolumeMounts }}
+            {{- with $pods.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
       volumes:
@@ -135,7 +136,7 @@ spec:
         {{- with .volumes }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with $v.extraVolumes }}
+        {{- with $pods.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
 {{- end -}}

@@ -71,7 +71,7 @@
 {{- define "embedscale.env.embeddings" -}}
 {{- $own := include "embedscale.embeddingAddresses" . | fromJsonArray }}
 - name: EMBEDSCALE_EMBEDDING_ADDRESSES
-  value: {{ concat $own .Values.evaluator.extraEmbeddingAddresses | toJson | quote }}
+  value: {{ concat $own .Values.extraEmbeddingAddresses | toJson | quote }}
 {{- if .Values.tls.secretName }}
 - name: EMBEDSCALE_EMBEDDING_CA_FILE
   value: /etc/embedscale/tls/ca.crt
@@ -92,8 +92,10 @@
 {{- define "embedscale.files" -}}
 {{- $v := .root.Values -}}
 {{- $files := list -}}
-{{- if $v.tls.secretName }}{{ $files = append $files (dict "name" "tls" "secret" $v.tls.secretName) }}{{ end -}}
-{{- if ne .component "openai-gateway" -}}
+{{- if ne .component "weights" -}}
+{{- with $v.tls.secretName }}{{ $files = append $files (dict "name" "tls" "secret" .) }}{{ end -}}
+{{- end -}}
+{{- if has .component (list "embedder" "openai-proxy" "evaluator") -}}
 {{- with $v.auth.tokensSecret }}{{ $files = append $files (dict "name" "tokens" "secret" .) }}{{ end -}}
 {{- with $v.auth.jwt.keysSecret }}{{ $files = append $files (dict "name" "jwt" "secret" .) }}{{ end -}}
 {{- with $v.redis.external.caSecret }}{{ $files = append $files (dict "name" "redis" "secret" .) }}{{ end -}}
