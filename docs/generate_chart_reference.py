@@ -1,4 +1,7 @@
-"""Writes `docs/reference-chart.md` from the chart's values, and the servers' settings into its schema. `make docs` runs it."""
+"""Writes `docs/reference-chart.md` from the chart's values, and the servers' settings into its schema.
+
+`make docs` runs it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy.settings import ProxySettings
-from embedscale.servicekit.settings import ServerSettings
 
 CHART = Path(__file__).parents[1] / "deploy" / "helm" / "embedscale"
 SCHEMA = CHART / "values.schema.json"
 PAGE = Path(__file__).with_name("reference-chart.md")
 
-SERVERS: dict[str, type[ServerSettings]] = {
+SERVERS: dict[str, type[BaseSettings]] = {
     "embedder": EmbedderSettings,
     "proxy": ProxySettings,
-    "gateway": GatewaySettings,  # type: ignore[dict-item]
+    "gateway": GatewaySettings,
     "evaluator": EvaluatorSettings,
 }
 OWN = {
@@ -46,7 +49,7 @@ def schema() -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _offered(kind: type[ServerSettings]) -> dict[str, Any]:
+def _offered(kind: type[BaseSettings]) -> dict[str, Any]:
     described = kind.model_json_schema()["properties"]
     return {name: _plain(field) for name, field in described.items() if name not in OWN}
 
@@ -64,7 +67,8 @@ def page() -> str:
     rows = [f"| `{path}` | `{default}` | {meaning} |" for path, default, meaning in values()]
     return "\n\n".join([
         "# Values of the Helm chart",
-        "Written by `make docs` from `deploy/helm/embedscale/values.yaml`; do not edit. [How to use them](guide-kubernetes.md).",
+        "Written by `make docs` from `deploy/helm/embedscale/values.yaml`; do not edit. "
+        "[How to use them](guide-kubernetes.md).",
         "\n".join(["| value | default | meaning |", "|---|---|---|", *rows]),
     ]) + "\n"  # fmt: skip
 
@@ -72,8 +76,7 @@ def page() -> str:
 def values() -> Iterator[tuple[str, str, str]]:
     """Path, default and comment of each value that has a comment above it."""
     lines = (CHART / "values.yaml").read_text("utf-8").splitlines()
-    tree = yaml.compose("\n".join(lines))
-    assert isinstance(tree, yaml.MappingNode)
+    tree: yaml.MappingNode = yaml.compose("\n".join(lines))
     yield from _described(tree, lines, "")
 
 
