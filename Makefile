@@ -37,7 +37,7 @@ docs: $(INSTALLED)  ## Write docs/reference.md from the code, and docs/reference
 	$(BIN)/python docs/generate_chart_reference.py
 
 chart: $(INSTALLED)  ## Lint the Helm chart, render its examples, and hold them against Kubernetes, policies and the servers.
-	$(BIN)/python -m pytest tests/deploy/test_chart.py tests/deploy/test_chart_wiring.py
+	$(BIN)/python -m pytest tests/deploy -k chart
 
 format: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix

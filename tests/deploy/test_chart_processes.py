@@ -19,7 +19,7 @@ from tests.deploy.chart_tools import EXAMPLES, Manifest, rendered
 from tests.deploy.test_chart_wiring import environment
 
 CPU_ONLY = next(example for example in EXAMPLES if example.stem == "cpu-only")
-SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def container(component: str) -> Manifest:
@@ -47,14 +47,14 @@ def running(module: str, described: Manifest, here: dict[str, str], home: Path) 
 
 def asked(described: Manifest, probe: str, port: int) -> int | None:
     """What a probe's request is answered; None while nobody listens."""
+    described = described[f"{probe}Probe"]
+    request = health_pb2.HealthCheckRequest(service=described["grpc"]["service"])
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        request = health_pb2.HealthCheckRequest(service=described[f"{probe}Probe"]["grpc"]["service"])
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                request, timeout=described[f"{probe}Probe"]["timeoutSeconds"]
-            )
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=described["timeoutSeconds"])
         except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
             return None
     return int(answer.status)
 
@@ -94,7 +94,8 @@ def test_servers_start_answer_their_probes_and_end_as_the_manifests_say(
             assert started(process, described, int(ports[f"{name} health"])) <= {None, SERVING}
             assert asked(described, "readiness", int(ports[f"{name} health"])) == SERVING
             assert asked(described, "liveness", int(ports[f"{name} health"])) == SERVING
-        assert doctor(tmp_path, ports).returncode == 0
+        examined = doctor(tmp_path, ports)
+        assert examined.returncode == 0, examined.stdout
         for process, described in ((two, evaluator), (one, embedder)):
             process.terminate()
             assert process.wait(timeout=float(environment(described)["EMBEDSCALE_DRAIN_SECONDS"])) == 0
@@ -102,21 +103,13 @@ def test_servers_start_answer_their_probes_and_end_as_the_manifests_say(
 
 def doctor(folder: Path, ports: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """What the pod of `helm test` runs, with the context that it is given."""
-    (told,) = [one for one in rendered(CPU_ONLY).of("ConfigMap") if one["metadata"]["name"].endswith("-test")]
-    context = told["data"]["contexts.json"]
+    chart = rendered(CPU_ONLY)
+    context = chart.one("ConfigMap", "-test")["data"]["contexts.json"]
     for component in ("embedder", "evaluator"):
-        context, replaced = re.subn(
-            rf"dns:///[\w.-]+-{component}[\w.-]*:50051", f"127.0.0.1:{ports[component]}", context
-        )
+        there, here = rf"dns:///[\w.-]+-{component}[\w.-]*:50051", f"127.0.0.1:{ports[component]}"
+        context, replaced = re.subn(there, here, context)
         assert replaced == 1
     (folder / "contexts.json").write_text(context)
     variables = {**os.environ, "EVALCTL_CONFIG": str(folder / "contexts.json"), "HOME": str(folder)}
-    command = [
-        sys.executable,
-        "-m",
-        "embedscale.cli",
-        *rendered(CPU_ONLY).of("Pod")[0]["spec"]["containers"][0]["args"],
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60)
-    print(done.stdout, done.stderr)
-    return done
+    command = [sys.executable, "-m", "embedscale.cli", *chart.of("Pod")[0]["spec"]["containers"][0]["args"]]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60)
