@@ -76,7 +76,9 @@ def page() -> str:
 def values() -> Iterator[tuple[str, str, str]]:
     """Path, default and comment of each value that has a comment above it."""
     lines = (CHART / "values.yaml").read_text("utf-8").splitlines()
-    tree: yaml.MappingNode = yaml.compose("\n".join(lines))
+    tree = yaml.compose("\n".join(lines))
+    if not isinstance(tree, yaml.MappingNode):
+        raise TypeError("values.yaml is no mapping")
     yield from _described(tree, lines, "")
 
 

