@@ -114,7 +114,10 @@ def preparation(container: Manifest) -> int:
 def test_probes_ask_for_what_servers_answer(example: Path) -> None:
     for component, _, container in servers(rendered(example)):
         if component not in SERVICES:
-            assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
+            paths = {
+                name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")
+            }
+            assert paths == {"startup": "/livez", "readiness": "/healthz", "liveness": "/livez"}
             continue
         health = next(port["containerPort"] for port in container["ports"] if port["name"] == "health")
         for probe, service in (

@@ -168,7 +168,7 @@ livenessProbe:
 {{- else -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .root.Values.tls.secretName)) -}}
 startupProbe:
-  tcpSocket: {port: http}
+  httpGet: {path: /livez, port: http, scheme: {{ $scheme }}}
   periodSeconds: 2
   failureThreshold: 60
 readinessProbe:
@@ -177,7 +177,7 @@ readinessProbe:
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  tcpSocket: {port: http}
+  httpGet: {path: /livez, port: http, scheme: {{ $scheme }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
