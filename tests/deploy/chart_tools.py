@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,8 @@ from platformdirs import user_cache_path
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "embedscale"
 EXAMPLES = sorted((CHART.parent / "examples").glob("*.yaml"))
+EVERYTHING = next(example for example in EXAMPLES if example.stem == "everything")
+CPU_ONLY = next(example for example in EXAMPLES if example.stem == "cpu-only")
 RELEASE, NAMESPACE = "shop", "models"
 
 Manifest = dict[str, Any]
@@ -101,8 +102,3 @@ def rendered(example: Path) -> Rendered:
     assert done.returncode == 0, done.stderr
     manifests = [one for one in yaml.safe_load_all(done.stdout) if one]
     return Rendered(example.stem, done.stdout, manifests, yaml.safe_load(example.read_text("utf-8")))
-
-
-def copied(folder: Path) -> Path:
-    """The chart where a test may change it."""
-    return Path(shutil.copytree(CHART, folder / "chart"))

