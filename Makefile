@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test bench check protos docs format clean
+.PHONY: demo test bench check protos docs chart format clean
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -32,9 +32,13 @@ check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last com
 protos: $(INSTALLED)  ## Generate the wire's Python code again (installing does it too).
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
-docs: $(INSTALLED)  ## Write docs/reference.md from the code.
+docs: $(INSTALLED)  ## Write docs/reference.md from the code, and docs/reference-chart.md from the chart.
 	$(BIN)/python docs/generate_reference.py
 	$(BIN)/python docs/generate_dashboard.py
+	$(BIN)/python docs/generate_chart_reference.py
+
+chart: $(INSTALLED)  ## Lint the Helm chart, render its examples, and hold them against Kubernetes, policies and the servers.
+	$(BIN)/python -m pytest tests/deploy -k chart
 
 format: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix

@@ -1,0 +1,75 @@
+"""Who may reach whom: the chart's NetworkPolicies, played through."""
+
+import pytest
+
+from tests.deploy.chart_tools import EVERYTHING, NAMESPACE, rendered
+from tests.deploy.network import Place, passes
+
+OUTSIDE = Place(address="93.184.215.14")
+METADATA = Place(address="169.254.169.254")
+PROMETHEUS = Place({"app": "prometheus"}, "monitoring")
+STRANGER = Place({"app": "stranger"}, "elsewhere")
+CALLER = Place({"app": "search"}, "search")
+NAMES = Place({"k8s-app": "kube-dns"}, "kube-system")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "allowed"),
+    [
+        ("evaluator", "embedder", 50051, True),
+        ("evaluator", "openai-proxy", 50051, True),
+        ("evaluator", "redis", 6379, True),
+        ("evaluator", OUTSIDE, 443, True),
+        ("evaluator", METADATA, 443, False),
+        ("evaluator", METADATA, 80, False),
+        ("evaluator", NAMES, 53, True),
+        ("openai-gateway", "embedder", 50051, True),
+        ("openai-gateway", "redis", 6379, False),
+        ("openai-gateway", OUTSIDE, 443, False),
+        ("openai-proxy", OUTSIDE, 443, True),
+        ("openai-proxy", OUTSIDE, 25, False),
+        ("openai-proxy", "redis", 6379, True),
+        ("openai-proxy", "embedder", 50051, False),
+        ("embedder", "redis", 6379, True),
+        ("embedder", OUTSIDE, 443, False),
+        ("embedder", "evaluator", 50051, False),
+        ("embedder", "embedder", 50051, False),
+        ("weights", OUTSIDE, 443, True),
+        ("weights", "redis", 6379, False),
+        ("test", "embedder", 50051, True),
+        ("test", "evaluator", 50051, True),
+        ("test", OUTSIDE, 443, False),
+        ("redis", OUTSIDE, 443, False),
+        (PROMETHEUS, "embedder", 9090, True),
+        (PROMETHEUS, "evaluator", 9090, True),
+        (PROMETHEUS, "embedder", 50051, False),
+        (PROMETHEUS, "redis", 6379, False),
+        (CALLER, "embedder", 50051, True),
+        (CALLER, "evaluator", 50051, True),
+        (CALLER, "openai-gateway", 8080, True),
+        (CALLER, "embedder", 9090, False),
+        (CALLER, "redis", 6379, False),
+        (STRANGER, "embedder", 50051, False),
+        (STRANGER, "evaluator", 50051, False),
+        (STRANGER, "redis", 6379, False),
+        (OUTSIDE, "openai-gateway", 8080, False),
+    ],
+)
+def test_network_policies_let_through_what_is_needed_alone(
+    source: str | Place, target: str | Place, port: int, allowed: bool
+) -> None:
+    chart = rendered(EVERYTHING)
+
+    def place(named: str | Place) -> Place:
+        if isinstance(named, Place):
+            return named
+        labels = next(
+            pod["metadata"]["labels"]
+            for pod in chart.pods()
+            if pod["metadata"]["labels"]["app.kubernetes.io/component"] == named
+        )
+        return Place(labels, NAMESPACE)
+
+    # What is not in this namespace is not closed by the policies of this one.
+    policies = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in chart.of("NetworkPolicy")]
+    assert passes(policies, place(source), place(target), port) is allowed
