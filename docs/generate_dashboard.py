@@ -50,6 +50,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Calls", "reqps", _rate("embedscale_calls_total", "method")),
         Panel("Calls that did not succeed", "reqps", {
             "{{code}}": 'sum by (code) (rate(embedscale_calls_total{HERE, code!~"OK|2.."}[$__rate_interval]))'}),
+        Panel("Calls refused before they were served", "reqps", _rate("embedscale_refused_calls_total", "reason")),
         Panel("Inputs", "short", _rate("embedscale_inputs_total", "model")),
         Panel("Tokens", "short", _rate("embedscale_tokens_total", "model")),
     ),

@@ -20,7 +20,7 @@ MOST_BYTES = 16 * 2**20
 
 def reader(root: Path, max_bytes: int = MOST_BYTES) -> DocumentReader:
     """A reader that may read `root` and this machine's websites."""
-    website = Website(["127.0.0.1"], max_bytes)
+    website = Website(["127.0.0.1"], [], max_bytes)
     origins: dict[str, Origin] = {"file": LocalFiles([root]), "http": website, "https": website}
     return DocumentReader(origins, max_bytes)
 
