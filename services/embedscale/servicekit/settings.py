@@ -54,6 +54,10 @@ class ServerSettings(BaseSettings):
     """Least severe messages to log."""
 
 
+class BadConfiguration(Exception):
+    """A file or variable beside the settings is wrong; the text lists all faults, a line each."""
+
+
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 
 
