@@ -11,6 +11,7 @@ EmbedscaleError
 ├── DeadlineExceeded
 ├── NonFiniteEmbedding
 ├── EvaluationNotFinished, EvaluationAbandoned, NotComparable
+├── GenerationLimitReached
 └── StoreUnavailable, Draining
 """
 
@@ -164,6 +165,10 @@ class NotComparable(EmbedscaleError):
 
 class EvaluationAbandoned(EmbedscaleError):
     """Evaluators died while they worked on the evaluation, so often that it was given up."""
+
+
+class GenerationLimitReached(EmbedscaleError):
+    """A data set in the making has cost what it may; its answers are kept."""
 
 
 class StoreUnavailable(EmbedscaleError):
