@@ -127,7 +127,20 @@ def test_eight_words_in_a_row_are_a_quotation() -> None:
     )
     assert quotation("Who shall keep for ten years the documentation of it?", [document]) == ""
     assert quotation("하나 둘 셋", ["하나 둘 셋"]) == ""
-    assert quotation("高リスクの人工知能", ["これは高リスクの人工知能です"]) == "高 リ ス ク の 人 工 知"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "高リスクの人工知能システムの提供者は技術文書を保管する",
+        "고위험 인공지능 시스템 제공자는 기술 문서를 십 년간 보관한다",
+    ],
+)
+def test_three_syllables_are_a_word_where_words_have_no_spaces(text: str) -> None:
+    syllables = text.replace(" ", "")
+    assert quotation(f"誰{text}", [f"第一条 {text}。"]) == " ".join(syllables)
+    assert quotation(syllables[:23], [text]) == ""
+    assert quotation(syllables[:24], [text]) == " ".join(syllables[:24])
 
 
 def test_a_query_without_a_relevant_document_is_unanswered() -> None:

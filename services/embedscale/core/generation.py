@@ -41,13 +41,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filtering:
-    """Which filters are on, and their limits. The round trip and the judge are on where their model is named."""
+    """Which filters are on, and their limits. The round trip and the judge are on where their model is named.
+
+    Lengths are in columns: a character of Chinese, Japanese or Korean writing takes two. `max_copied_words` may stand
+    in a row in a question as in its chunk; three characters of those writings count as a word. `near_duplicate` is a
+    Jaccard index, from 0.8. A question is kept if its chunk is among the `round_trip_depth` that the model finds.
+    """
 
     language: str
     off: frozenset[Reason] = frozenset()
     min_characters: int = 10
     max_characters: int = 400
-    max_copied_words: int = 8
+    max_copied_words: int = 7
     near_duplicate: float = 0.9
     round_trip_model: str = ""
     round_trip_depth: int = 5
@@ -56,10 +61,15 @@ class Filtering:
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """The candidates that stay, in their order, and the others with the reason."""
+    """The candidates that stay, in their order, and the others with the reason.
+
+    A question that was written word for word about several chunks stays once, about all of them. `undecided` of those
+    that stay were given an answer by the judge that is neither yes nor no.
+    """
 
     kept: Sequence[Candidate]
     dropped: Sequence[tuple[Candidate, Reason]] = ()
+    undecided: int = 0
 
     def counts(self) -> Mapping[Reason, int]:
         """How many were dropped for each reason."""

@@ -5,7 +5,7 @@ texts take 140 MB; libraries for this keep each signature in hash tables of thei
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -45,14 +45,23 @@ def repeats(texts: Texts) -> tuple[Repeats, Repeats]:
 
     Of a very large set with very many near duplicates those are counted that 32 MB of earlier texts are enough for.
     """
-    whole, bands = _hashed(texts())
-    same = _earlier(whole)
-    candidates: dict[int, set[int]] = defaultdict(set)
-    for column in bands.T:
-        for later, first in _earlier(column).items():
-            if later not in same:
-                candidates[later].add(same.get(first, first))
+    same, candidates = _candidates(texts())
     return _confirmed(texts(), same, candidates)
+
+
+def near(texts: Sequence[str], similar: float) -> dict[int, int]:
+    """For each text that is near to an earlier one, though not equal: that one's place, the first if they are several.
+
+    A text that is near to one before is nobody's earlier one. Below 0.8, `similar` misses many.
+    """
+    found: dict[int, int] = {}
+    for later, firsts in sorted(_candidates(("", text) for text in texts)[1].items()):
+        hashes = runs(texts[later])
+        for first in sorted(firsts - found.keys()):
+            if _alike(runs(texts[first]), hashes, similar):
+                found[later] = first
+                break
+    return found
 
 
 def runs(text: str) -> Hashes:
@@ -72,7 +81,7 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _hashed(texts: Iterator[tuple[str, str]]) -> tuple[Hashes, Hashes]:
+def _hashed(texts: Iterable[tuple[str, str]]) -> tuple[Hashes, Hashes]:
     """Hash of each whole text, shape (n,), and of each band of its signature, shape (n, 16)."""
     whole, bands = bytearray(), bytearray()
     for _, text in texts:
@@ -81,6 +90,18 @@ def _hashed(texts: Iterator[tuple[str, str]]) -> tuple[Hashes, Hashes]:
         whole += blake2b(_normal(text).encode(), digest_size=8).digest()
         bands += (signature.reshape(_BANDS, _ROWS) * _BAND_FACTORS).sum(axis=1).tobytes()
     return np.frombuffer(whole, np.uint64), np.frombuffer(bands, np.uint64).reshape(-1, _BANDS)
+
+
+def _candidates(texts: Iterable[tuple[str, str]]) -> tuple[dict[int, int], dict[int, set[int]]]:
+    """For each row the first that is equal, and for each of the others the earlier ones that may be near."""
+    whole, bands = _hashed(texts)
+    same = _earlier(whole)
+    candidates: dict[int, set[int]] = defaultdict(set)
+    for column in bands.T:
+        for later, first in _earlier(column).items():
+            if later not in same:
+                candidates[later].add(same.get(first, first))
+    return same, candidates
 
 
 def _earlier(column: Hashes) -> dict[int, int]:
@@ -129,7 +150,7 @@ class _Held:
         """Row of the first of the texts that is near to this one."""
         held = [row for row in sorted(rows) if row in self._texts]
         hashes = runs(text) if held else np.empty(0, np.uint64)
-        return next((row for row in held if _alike(runs(self._texts[row]), hashes)), None)
+        return next((row for row in held if _alike(runs(self._texts[row]), hashes, SIMILAR)), None)
 
 
 class _Tally:
@@ -146,6 +167,6 @@ class _Tally:
         return Repeats(self._count, tuple(self._examples))
 
 
-def _alike(first: Hashes, second: Hashes) -> bool:
+def _alike(first: Hashes, second: Hashes, similar: float) -> bool:
     common = len(np.intersect1d(first, second, assume_unique=True))
-    return common >= SIMILAR * (len(first) + len(second) - common)
+    return common >= similar * (len(first) + len(second) - common)

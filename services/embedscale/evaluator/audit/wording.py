@@ -6,8 +6,11 @@ from collections.abc import Sequence
 LONG_RUN = 8
 """So many words in a row, in a question as in its document, are a quotation."""
 
-# A text without spaces between words has a word a character.
-_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]|\w+")
+# Thai, Lao, Burmese, Chinese and Japanese have no spaces between words; Korean words are never twice the same.
+_SYLLABLE = r"\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+_SYLLABLES_A_WORD = 3
+_IS_SYLLABLE = re.compile(f"[{_SYLLABLE}]")
+_WORDS = re.compile(rf"[{_SYLLABLE}]|[^\W{_SYLLABLE}]+")
 
 # What the texts that questions are made from are called, in phrases that mean this one text.
 _NAMED = {
@@ -38,13 +41,28 @@ def named_context(question: str) -> str:
 
 
 def quotation(question: str, documents: Sequence[str]) -> str:
-    """Return the first eight words in a row that the question has in common with one of its documents; or nothing."""
+    """Return the longest run of words that the question has in common with a document, if it has eight; or nothing."""
+    run = copied(question, documents)
+    return " ".join(run) if words_in(run) >= LONG_RUN else ""
+
+
+def copied(question: str, documents: Sequence[str]) -> list[str]:
+    """Return the longest run of words that is in one of the documents; of syllables, where words have no spaces."""
     words = _WORDS.findall(question.casefold())
-    if len(words) < LONG_RUN:
-        return ""
     spaced = [f" {' '.join(_WORDS.findall(document.casefold()))} " for document in documents]
-    for start in range(len(words) - LONG_RUN + 1):
-        run = " ".join(words[start : start + LONG_RUN])
-        if any(f" {run} " in document for document in spaced):
-            return run
-    return ""
+    longest: list[str] = []
+    start = 0
+    for end in range(1, len(words) + 1):
+        while not any(f" {' '.join(words[start:end])} " in document for document in spaced) and start < end:
+            start += 1
+        longest = max(longest, words[start:end], key=_weight)
+    return longest
+
+
+def words_in(run: Sequence[str]) -> int:
+    """How many words a run has; three syllables make one."""
+    return _weight(run) // _SYLLABLES_A_WORD
+
+
+def _weight(run: Sequence[str]) -> int:
+    return sum(1 if _IS_SYLLABLE.fullmatch(word) else _SYLLABLES_A_WORD for word in run)
