@@ -1,7 +1,6 @@
 """A generated set as a data set: the chunks are its documents, and judgements say which of them answer a question.
 
-Ids are stable: a chunk's names its document and span, a question's is made from its text and first chunk. Files in the
-layouts of LlamaIndex and BEIR are written on the client's side, by `embedscale.client.dataset_files`.
+Ids are stable: a chunk's names its document and span, a question's is made of its text and first chunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,28 +10,33 @@ from embedscale.core.generation import Candidate
 from embedscale.evaluator.datasets.intake import Intake, content_id
 from embedscale.evaluator.generation.relevance import Relevance
 
-_AT_ONCE = 256
+_ENCODED = {ord("\t"): "%09", ord("\n"): "%0A", ord("\r"): "%0D"}
 
 
 def filling(
     candidates: Sequence[Candidate], chunks: Mapping[str, Chunk], language: str, title: str = ""
 ) -> Callable[[Intake], None]:
-    """Return what puts the set into an intake: `DatasetStore.add(uri, filling(...), lenient=False, stop=stop)`."""
+    """Return what puts the set into an intake: `DatasetStore.add(uri, filling(...), lenient=False, stop=stop)`.
+
+    Chunks without a question are documents too: they make the search as hard as it is.
+    """
 
     def fill(intake: Intake) -> None:
         intake.languages, intake.title = (language,), title
         for key, chunk in chunks.items():
-            intake.document(key, chunk.text, key)
-        relevance = Relevance(chunks)
-        for start in range(0, len(candidates), _AT_ONCE):
-            part = candidates[start : start + _AT_ONCE]
-            for candidate, relevant in zip(part, relevance.of(part), strict=True):
-                query = question_id(candidate)
-                intake.query(query, candidate.text, query)
-                for document in relevant:
-                    intake.judgement(query, document, 1, query)
+            intake.document(document_id(key), chunk.text, key)
+        for candidate, relevant in zip(candidates, Relevance(chunks).of(candidates), strict=True):
+            query = question_id(candidate)
+            intake.query(query, candidate.text, candidate.text)
+            for key in relevant:
+                intake.judgement(query, document_id(key), 1, candidate.text)
 
     return fill
+
+
+def document_id(chunk_id: str) -> str:
+    """Id of a chunk as a document: the same, but for tabs and line breaks, which tables of judgements cannot hold."""
+    return chunk_id.translate(_ENCODED)
 
 
 def question_id(candidate: Candidate) -> str:
