@@ -1,4 +1,4 @@
-"""Asks a language model for questions: from the ledger what it has, the rest from the model, once more if unreadable."""
+"""Asks for questions: of the ledger what it has, the rest of the model, and once more what cannot be read."""
 
 import hashlib
 import json

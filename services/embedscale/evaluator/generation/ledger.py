@@ -16,8 +16,8 @@ ReturnT = TypeVar("ReturnT")
 _WAIT_SECONDS = 30.0
 _SCHEMA = """
 PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-CREATE TABLE IF NOT EXISTS answers (model TEXT, about TEXT, prompt TEXT, text TEXT NOT NULL, input_tokens INTEGER NOT NULL,
-  output_tokens INTEGER NOT NULL, dollars REAL NOT NULL, is_cut INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS answers (model TEXT, about TEXT, prompt TEXT, text TEXT NOT NULL,
+  input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, dollars REAL NOT NULL, is_cut INTEGER NOT NULL,
   time INTEGER NOT NULL DEFAULT (unixepoch()), PRIMARY KEY (model, about, prompt)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_by_time ON answers (time);
 """

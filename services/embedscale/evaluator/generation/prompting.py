@@ -83,10 +83,13 @@ class Prompter:
 
     def _completion(self, chunk: Chunk) -> Prompt:
         told, count = self.template.examples, self.spec.questions_per_chunk
-        shown = [
-            f"{_passage(told.passage, one.text, told.questions)}{_list(one.questions[:count])}" for one in told.shown
-        ]
-        text = "\n\n".join([told.heading, *shown, _passage(told.passage, chunk.text, told.questions)])
+
+        def passage(text: str) -> str:
+            """On one line, since an empty line is what ends an example."""
+            return f"{told.passage} {' '.join(text.split())}\n{told.questions}\n"
+
+        shown = [passage(one.text) + _list(one.questions[:count]) for one in told.shown]
+        text = "\n\n".join([told.heading, *shown, passage(chunk.text)])
         return Prompt(text, max_tokens=self._most_tokens, stop=("\n\n", told.passage), seed=self.spec.seed)
 
     @property
