@@ -72,6 +72,12 @@ class DatasetStore:
             draft.write_text(manifest, "utf-8")
             draft.replace(self._sets / f"{digest}{_MANIFEST_SUFFIX}")
 
+    def manifest(self, digest: str) -> str:
+        """Return what `describe` kept with a set; nothing where there is none."""
+        with suppress(FileNotFoundError):
+            return (self._sets / f"{digest}{_MANIFEST_SUFFIX}").read_text("utf-8")
+        return ""
+
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A path for a file or folder in the making, which is removed afterwards."""

@@ -9,7 +9,9 @@ from embedscale.evaluator.generation.making import Making, Tools
 class DatasetGenerator:
     """Makes data sets; what was asked before, by whichever run, is not asked again."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, tokenizer: str) -> None:
+        self.tokenizer = tokenizer
+        """Counts the tokens of chunks where nobody names another."""
         self._tools = tools
         self._draining = False
 
