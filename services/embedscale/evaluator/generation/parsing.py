@@ -104,7 +104,4 @@ def _clean(text: str) -> str:
     """The text without bold type, quotation marks around it and control characters; spaces are single."""
     plain = "".join(character if character.isprintable() else " " for character in text)
     plain = " ".join(plain.replace("**", "").replace("__", "").split())
-    for opening, closing in _QUOTES:
-        if len(plain) > 1 and plain[0] == opening and plain[-1] == closing:
-            return plain[1:-1].strip()
-    return plain
+    return plain[1:-1].strip() if plain[:1] + plain[-1:] in _QUOTES and len(plain) > 1 else plain
