@@ -89,6 +89,18 @@ def test_exact_repetitions_are_counted_for_any_texts(texts: list[str]) -> None:
         "Mit jelent a rövidítés az adott szövegben?",
         "주어진 문서에 따르면 누가 책임을 집니까?",
         "이 글에서 말하는 의무는 무엇입니까?",
+        "What does this section require of importers?",
+        "Which duties are mentioned above?",
+        "Quelles obligations figurent dans le contexte ?",
+        "Que dit ce passage ?",
+        "Jaké povinnosti jsou výše uvedeny?",
+        "Co stanoví příloha podle přílohy VI dokumentu?",
+        "Milyen kötelezettségeket sorol fel a fenti részlet?",
+        "Mit ír elő ez a fejezet, illetve ebben a szakaszban mi szerepel?",
+        "다음 내용에 따르면 기한은 언제입니까?",
+        "この文書によると、罰金はいくらですか？",
+        "上記の情報では、期限はいつですか？",
+        "本文書の目的は何ですか？",
         "Was steht in diesem Dokument über Strafen?",
         "¿Qué dice el texto sobre las multas?",
     ],
@@ -109,6 +121,11 @@ def test_questions_that_name_their_text_are_told(question: str) -> None:
         "Jak dlouho je nutné uchovávat dokumenty?",
         "Milyen dokumentumokat kell 10 évig megőrizni?",
         "누가 책임을 집니까?",
+        "건물의 높이 정보는 어디에 신고합니까?",
+        "基本情報はどこに登録しますか？",
+        "技術文書は何年間保管しますか？",
+        "Dans le contexte de la répression, que peut-on utiliser ?",
+        "Jaké povinnosti platí v kontextu prosazování práva?",
     ],
 )
 def test_other_questions_about_documents_are_not(question: str) -> None:
@@ -152,7 +169,7 @@ def test_a_query_without_a_relevant_document_is_unanswered() -> None:
 
 @pytest.mark.parametrize(
     ("language", "pool", "repeated", "naming"),
-    [("EN", 93, 0, 37), ("FR", 140, 0, 84), ("CS", 190, 3, 16), ("HU", 209, 2, 18)],
+    [("EN", 93, 0, 37), ("FR", 140, 0, 85), ("CS", 190, 3, 19), ("HU", 209, 2, 18)],
 )
 def test_the_ai_act_sets(tmp_path: Path, ai_act: Path, language: str, pool: int, repeated: int, naming: int) -> None:
     file = ai_act / f"{language}_dataset.json"

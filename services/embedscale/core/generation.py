@@ -56,7 +56,7 @@ class Filtering:
     off: frozenset[Reason] = frozenset()
     min_characters: int = 10
     max_characters: int = 400
-    max_copied_words: int = 7
+    max_copied_words: int = 10
     near_duplicate: float = 0.9
     round_trip_model: str = ""
     round_trip_depth: int = 5

@@ -6,30 +6,43 @@ from collections.abc import Sequence
 LONG_RUN = 8
 """So many words in a row, in a question as in its document, are a quotation."""
 
-# Thai, Lao, Burmese, Chinese and Japanese have no spaces between words; Korean words are never twice the same.
+# Thai, Lao, Burmese, Chinese and Japanese have no spaces between words; Korean ones end in another way each time.
 _SYLLABLE = r"\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 _SYLLABLES_A_WORD = 3
 _IS_SYLLABLE = re.compile(f"[{_SYLLABLE}]")
-_WORDS = re.compile(rf"[{_SYLLABLE}]|[^\W{_SYLLABLE}]+")
+_LETTERS = rf"[^\W{_SYLLABLE}]+"
+_WORDS = re.compile(rf"[{_SYLLABLE}]|{_LETTERS}(?:['’‑-]{_LETTERS})*")
 
 # What the texts that questions are made from are called, in phrases that mean this one text.
 _NAMED = {
-    "en": r"\b(?:the|this|given|provided) (?:context information|document|passage|excerpt|text)\b(?! of)"
+    "en": r"\b(?:the|this|given|provided) (?:context information|document|passage|excerpt|snippet|text)\b(?! of)"
     r"|\b(?:in|from|to|on) the (?:given |provided |above )?context\b(?! of)"
-    r"|\b(?:provided|given|above) (?:information|context)\b|\b(?:information|context) (?:provided|given|above)\b",
+    r"|\b(?:provided|given|above) (?:information|context)\b|\b(?:information|context) (?:provided|given|above)\b"
+    r"|\bthis (?:section|chapter|paragraph|page)\b|\b(?:described|listed|mentioned|stated) (?:above|below)\b",
     "fr": r"\b(?:le|ce|du|au|les) (?:présent )?(?:document|texte|extrait)s?\b(?! de| d'| du)"
-    r"|\binformations? (?:contextuelles?|fournies?|données?)\b|\bcontexte (?:fourni|donné)\b",
-    "cs": r"\b(?:podle|dle|v|ve|z|ze) (?:(?:tohoto|tomto|uvedeného|uvedeném|daného|daném|hlavy [ivx]+) )?"
-    r"(?:dokumentu|textu|úryvku)\b|\b(?:hlav\w+ [ivx]+|v? uvedeného|v? uvedeném|tohoto) (?:dokumentu|textu)\b"
-    r"|\b(?:uvedených|poskytnutých) (?:informací|informacích)\b|\b(?:uvedeného|poskytnutého) kontextu\b",
-    "hu": r"\b(?:a|az adott|a megadott|ez a|ebben a) (?:dokumentum|szöveg|szövegrészlet|kontextus)(?:ban|ben|ból|ből"
-    r"|nak|nek|ot|et)?\b|\bmegadott (?:információk?|szöveg|kontextus)\w*",
+    r"|\binformations? (?:contextuelles?|fournies?|données?)\b|\bcontexte (?:fourni|donné)\b"
+    r"|\b(?:dans|d'après|d’après|selon) le contexte\b(?! d)"
+    r"|\b(?:ce|cette|présente?) (?:article|chapitre|page|paragraphe|passage|section)\b|\bci-dess(?:us|ous)\b",
+    "cs": r"\b(?:podle|dle|v|ve|z|ze) (?:(?:tohoto|tomto|uvedeného|uvedeném|daného|daném) )?"
+    r"(?:dokumentu|textu|úryvku)\b|\b(?:(?:hlav|kapitol|příloh)\w+ [ivx]+|v? uvedeného|v? uvedeném|tohoto) "
+    r"(?:dokumentu|textu)\b|\b(?:uvedených|poskytnutých) (?:informací|informacích)\b"
+    r"|\b(?:daném|daného|uvedeném|uvedeného|poskytnutém|poskytnutého) kontextu\b"
+    r"|\bt(?:omto|ohoto|éto) (?:kapitol[ey]|oddílu|odstavc[ei]|pasáž[ei]|úryvku)\b"
+    r"|\bvýše (?:popsan|uveden|zmíněn)\w+",
+    "hu": r"\b(?:a|az adott|a megadott|a fenti|ez a|ebben a) (?:dokumentum|szöveg|szövegrészlet|kontextus)"
+    r"(?:ban|ben|ból|ből|nak|nek|ot|et)?\b|\b(?:fenti|megadott) (?:információ|kontextus|részlet|szöveg)\w*"
+    r"|\bebben a (?:bekezdés|fejezet|rész|szakasz)\w*",
     "de": r"\b(?:dem|diesem|das|dieses|des|im) (?:vorliegenden |gegebenen |obigen )?"
     r"(?:dokument|text|textabschnitt|auszug)s?\b|\b(?:angegebenen|bereitgestellten) (?:informationen|kontext)\b",
     "es": r"\b(?:el|este|del|al) (?:documento|texto|pasaje|extracto)\b(?! de)"
     r"|\binformación (?:proporcionada|contextual|dada)\b|\bcontexto (?:proporcionado|dado)\b",
-    "ko": r"(?:주어진|제시된|제공된|위의?|이|본|해당) ?(?:문서|문맥|지문|본문|글|텍스트|맥락|정보)"
-    r"|(?:문서|지문|본문)(?:에|의|에서|에 따르면)\b",
+    "ko": r"(?<![가-힣])(?:주어진|제시된|제공된|위의?|이|본|해당) ?"
+    r"(?:문서|문맥|지문|본문|글|텍스트|맥락|정보|단락|문단|발췌)|(?:문서|지문|본문)(?:에|의|에서|에 따르면)\b"
+    r"|(?:글|내용|문맥|텍스트)에 (?:따르면|의하면)",
+    "ja": r"(?:この|上記の?|以下の|前述の?|与えられた|提供された|提示された)"
+    r"(?:文書|文章|文脈|本文|情報|資料|抜粋|段落|テキスト)"
+    r"|(?<![一-鿿])本(?:文書|文章|資料|テキスト)"
+    r"|(?:文書|文章|文脈|本文|資料|テキスト|抜粋)(?:に(?:よると|よれば|基づ)|の中で|内で|では)",
 }
 _ANY_NAMED = re.compile("|".join(_NAMED.values()), re.IGNORECASE)
 
