@@ -74,9 +74,11 @@ class Making:
         self._is_draining = is_draining
         self._model = self._chat_model(spec.chat_model, "model")
         judge = spec.filtering.judge_model
-        self._judge = self._chat_model(judge, "judge_model") if judge else None
+        self._judge = self._chat_model(judge, "filters.judge_model") if judge else None
         if self._judge and self._judge.info.is_base:
-            raise InvalidField(f"judge_model {judge!r} is a base model, which cannot judge", field="judge_model")
+            raise InvalidField(
+                f"judge_model {judge!r} is a base model, which cannot judge", field="filters.judge_model"
+            )
         self._template = tools.templates.of(spec.language)
         self._prompter = Prompter(self._template, self._model.info, spec)
         limits = [limit for limit in (spec.spending_limit, self._model.info.spending_limit) if limit is not None]
