@@ -61,6 +61,11 @@ class ChatEndpoint(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     @property
+    def asked(self) -> list[str]:
+        """Prompts, in the order in which they came."""
+        return [_prompt(request) for request in self.requests]
+
+    @property
     def calls(self) -> int:
         return len(self.requests)
 

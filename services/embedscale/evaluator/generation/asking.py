@@ -1,5 +1,6 @@
 """Asks for questions: of the ledger what it has, the rest of the model, and once more what cannot be read."""
 
+import asyncio
 import hashlib
 import json
 
@@ -23,6 +24,7 @@ class Asking:
         self._ledger = ledger
         self._spending = spending
         self._identity = identity_digest(model.info)
+        self._slots = asyncio.Semaphore(model.info.concurrency)
         self._counted: set[tuple[str, str]] = set()
 
     async def kept(self, about: str, prompt: Prompt) -> Answer | None:
@@ -39,8 +41,9 @@ class Asking:
             kept = await self.kept(about, prompt)
             if kept:
                 return kept
-            answer = await self._model.ask(prompt, self._spending)
-            await self._ledger.put(self._identity, about, prompt.digest, answer)
+            async with self._slots:  # until it is kept: whatever happens, no more than these are lost
+                answer = await self._model.ask(prompt, self._spending)
+                await self._ledger.put(self._identity, about, prompt.digest, answer)
         self._count(about, prompt, answer, is_new=True)
         return answer
 
