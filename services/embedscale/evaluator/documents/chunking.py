@@ -3,9 +3,10 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from embedscale.core.documents import Chunk, Chunking, Heading, SourceDocument
-from embedscale.core.errors import InvalidField
+from embedscale.core.errors import DatasetInvalid, InvalidField
 from embedscale.core.ports import TokenCounter
 from embedscale.evaluator.datasets.languages import language_of
 from embedscale.evaluator.documents.counting import Count, counting
@@ -17,6 +18,8 @@ _CHARACTERS_PER_TOKEN = 32
 _MOST_CHARACTERS = 200_000
 _RUNS_PER_CHUNK = 8
 _SAMPLE = 10_000
+_LARGE = 2
+"""A statement of several sentences that fills more than one half of a chunk would leave many chunks half empty."""
 
 
 async def chunked(
@@ -30,6 +33,10 @@ async def chunked(
     Raises InvalidField for a chunking that cannot be, ModelNotFound for a tokenizer that is not known.
     """
     _check(chunking)
+    if find_spec("sentencex") is None:
+        raise DatasetInvalid(
+            "cutting documents needs more packages: pip install 'embedscale[documents]'", field="documents"
+        )
     if not document.text.strip():
         return []
     count = await counting(chunking.tokenizer, counter)
@@ -78,12 +85,13 @@ class _Chunker:
         fitting, tokens = list(pieces), [-1] * len(pieces)
         while -1 in tokens:
             await self._count_short(fitting, tokens)
-            done = [], []
+            cut: list[Piece] = []
+            known: list[int] = []
             for piece, found in zip(fitting, tokens, strict=True):
-                parts = [piece] if 0 <= found <= self._chunking.max_tokens else self._finer(piece)
-                done[0].extend(parts)
-                done[1].extend([found] if parts[0] is piece else [-1] * len(parts))
-            fitting, tokens = done
+                parts = self._parts(piece, found)
+                cut += parts
+                known += [found] if parts == [piece] else [-1] * len(parts)
+            fitting, tokens = cut, known
         return fitting, tokens
 
     async def _count_short(self, pieces: Sequence[Piece], tokens: list[int]) -> None:
@@ -96,6 +104,11 @@ class _Chunker:
         counted = await self._count([self._document.text[pieces[place].start : pieces[place].end] for place in places])
         for place, found in zip(places, counted, strict=True):
             tokens[place] = found
+
+    def _parts(self, piece: Piece, tokens: int) -> list[Piece]:
+        if not 0 <= tokens <= self._chunking.max_tokens:
+            return self._finer(piece)
+        return [piece] if tokens * _LARGE <= self._chunking.max_tokens else self._cutter.sentences(piece)
 
     def _finer(self, piece: Piece) -> list[Piece]:
         parts = self._cutter.finer(piece)

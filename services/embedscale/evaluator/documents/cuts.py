@@ -12,8 +12,9 @@ _PARAGRAPHS_END = re.compile(r"\n[ \t]*\n\s*")
 _CLAUSE_END = re.compile(r"(?<=[,;:–—])\s+|(?<=[、，；：。！？])(?!\s)|\n+")
 _SPACE = re.compile(r"\s+")
 _MOST_SPACE = 1000
-_FIRST_LEVEL = {ChunkerKind.SENTENCE: 1, ChunkerKind.PARAGRAPH: 0, ChunkerKind.SECTION: 0, ChunkerKind.FIXED: 3}
-_LAST_LEVEL = 5
+_ENDED = re.compile(r"""[.!?…。！？][\s"'“”»’)\]』」）]*\Z""")
+_FIRST_LEVEL = {ChunkerKind.SENTENCE: 1, ChunkerKind.PARAGRAPH: 0, ChunkerKind.SECTION: 0, ChunkerKind.FIXED: 4}
+_LAST_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Cutter:
             found += inside
         return found
 
+    def sentences(self, piece: Piece) -> list[Piece]:
+        """The sentences that were joined in a statement; else the piece as it is."""
+        found = self._cut(piece.start, piece.end, 2) if piece.level == 1 else []
+        return self._led(piece, found) if len(found) > 1 else [piece]
+
     def finer(self, piece: Piece) -> list[Piece]:
         """Cut a piece at the next level that cuts it at all; empty for a single character."""
         level = piece.level
@@ -58,29 +64,46 @@ class Cutter:
             level += 1
             found = self._cut(piece.start, piece.end, min(level, _LAST_LEVEL))
             if len(found) > 1:
-                return [Piece(found[0].start, found[0].end, found[0].level, piece.apart), *found[1:]]
+                return self._led(piece, found)
         return []
+
+    def _led(self, piece: Piece, found: list[Piece]) -> list[Piece]:
+        return [Piece(found[0].start, found[0].end, found[0].level, piece.apart), *found[1:]]
 
     def _cut(self, start: int, end: int, level: int) -> list[Piece]:
         part = self.document.text[start:end]
         spans = [(start + first, start + last) for first, last in self._spans(part, level)]
+        if level == 1:
+            spans = list(self._statements(spans))
         return _joined(self.document.text, spans, end, level)
 
     def _spans(self, part: str, level: int) -> Iterable[Span]:
         match level:
             case 0:
                 return _between(part, _PARAGRAPHS_END)
-            case 1:
+            case 1 | 2:
                 return sentences(part, self.language)
-            case 2:
-                return _between(part, _CLAUSE_END)
             case 3:
-                return _runs(_between(part, _SPACE), self.run)
+                return _between(part, _CLAUSE_END)
             case 4:
+                return _runs(_between(part, _SPACE), self.run)
+            case 5:
                 return ((start, min(start + self.run, len(part))) for start in range(0, len(part), self.run))
             case _:
                 middle = len(part.rstrip()) // 2
                 return [(0, middle), (middle, len(part))] if middle else [(0, len(part))]
+
+    def _statements(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """Join what no full stop ends with what follows: a title with its text, the items of a list, a table."""
+        titles = {heading.start for heading in self.document.headings}
+        begin, end = -1, -1
+        for first, last in spans:
+            if begin >= 0 and (first in titles or _ENDED.search(self.document.text, max(begin, end - 10), end)):
+                yield begin, end
+                begin = first
+            begin, end = (first if begin < 0 else begin), last
+        if begin >= 0:
+            yield begin, end
 
 
 def _joined(text: str, spans: Iterable[Span], end: int, level: int) -> list[Piece]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from embedscale.core.errors import DatasetInvalid
 from embedscale.evaluator.documents.text import Block, Parsed, decoded, joined, normalised
 
-_DROPPED_TAGS = """aside button canvas datalist dialog footer form head iframe math nav noscript object script select style
-svg template textarea"""
-_BLOCK_TAGS = """address article blockquote body caption center dd details div dl dt fieldset figcaption figure h1 h2 h3 h4
-h5 h6 header hr html li main ol p pre section summary table tbody tfoot thead tr ul"""
+_DROPPED_TAGS = """aside button canvas datalist dialog footer form head iframe math nav noscript object script
+select style svg template textarea"""
+_BLOCK_TAGS = """address article blockquote body caption center dd details div dl dt fieldset figcaption figure h1
+h2 h3 h4 h5 h6 header hr html li main ol p pre section summary table tbody tfoot thead tr ul"""
 _DROPPED = frozenset(_DROPPED_TAGS.split())
 _BLOCKS = frozenset(_BLOCK_TAGS.split())
 _CELLS = frozenset(["td", "th"])

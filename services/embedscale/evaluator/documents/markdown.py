@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_MOST_NESTING = 100
+"""What is nested deeper, in quotes or lists, is left out."""
 _MOST_INLINE = 20_000
 """Longer paragraphs keep their marks: the time to find them may grow with the square of the length."""
 
@@ -20,7 +22,7 @@ def read_markdown(name: str, data: bytes) -> Parsed:
     """Read CommonMark with tables. Front matter is left out. Raises DatasetInvalid."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
+    parser = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTING}).enable("table").disable(["inline", "text_join"])
     source = _FRONT_MATTER.sub("", normalised(decoded(name, data)))
     references: dict[str, Any] = {}
     tokens = parser.parse(source, references)

@@ -50,13 +50,15 @@ class DocumentReader:
         elif kind := kind_of(name):
             data = self._content(name, place.file)
         if not kind:
-            return self._left_out(place, PurePosixPath(name).suffix.lower() or "no suffix", _unknown(name))
+            self._leave_out(place, PurePosixPath(name).suffix.lower() or "no suffix", _unknown(name))
+            return None
         document = parsed(name, kind, data, self._max_bytes, stop)
         if not document.text.strip() and not stop.is_set():
-            return self._left_out(place, NO_TEXT, f"{name}: there is no text in it")
+            self._leave_out(place, NO_TEXT, f"{name}: there is no text in it")
+            return None
         return document
 
-    def _left_out(self, place: Place, why: str, message: str) -> None:
+    def _leave_out(self, place: Place, why: str, message: str) -> None:
         if place.named:
             raise DatasetInvalid(message, field="documents")
         self._skipped[why] += 1

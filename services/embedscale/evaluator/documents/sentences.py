@@ -8,8 +8,6 @@ and where that is in doubt, too: two sentences together do less harm than half a
 import re
 from collections.abc import Iterator
 
-import sentencex
-
 from embedscale.evaluator.documents.abbreviations import TITLES, before_number
 
 Span = tuple[int, int]
@@ -19,6 +17,8 @@ _WINDOW = 2000
 _MARGIN = 200
 _ITEM = r"(?:[-*•‣▪–—]|\(?\d{1,3}[.)](?!\s+[^\W\d_A-Z])|\(?[a-z]{1,2}\)|\([ivx]{1,4}\))[ \t\xa0]+(?=\S)"
 _BREAK = re.compile(rf"\n[ \t]*\n\s*|\n[ \t]*(?={_ITEM})")
+_BRACKETED = re.compile(r"""(?<=[^\W\d_]{4}[.!?][)\]”"»])\s+(?=[^\W\d_])""")
+"""sentencex sees no end in a bracket or quote that closes after its full stop."""
 _LOWER = re.compile(r"""[\s"'“”„«»‹›‘’‚(\[{¿¡–—-]*([^\W\d_])""")
 _LETTERED = re.compile(r"\(?[a-z]{1,2}\)|\([ivx]{1,4}\)")
 _MARKER = re.compile(r"\W*(?:제?\d{1,4}(?:\.\d{1,3})*[조항장절관]?|[^\W\d_]|[ivxlcdm]{1,6})[.)]", re.IGNORECASE)
@@ -65,12 +65,15 @@ def _skip_space(text: str, start: int, end: int) -> int:
 
 
 def _candidates(text: str, start: int, end: int, language: str) -> Iterator[int]:
+    import sentencex  # not every evaluator cuts documents
+
     while start < end:
         stop = min(start + _WINDOW, end)
         sure = stop if stop == end else stop - _MARGIN  # near a window's end it cannot see what follows
         found = sentencex.get_sentence_boundaries(language, text[start:stop])
         places = [start + int(one["end_index"]) for one in found]
-        places = [place for place in places if start < place <= sure]
+        places += [one.end() for one in _BRACKETED.finditer(text, start, stop)]
+        places = sorted({place for place in places if start < place <= sure})
         yield from places
         start = places[-1] if places and stop < end else sure
 
