@@ -61,6 +61,10 @@ def test_the_order_of_questions_does_not_change_the_set(tmp_path: Path) -> None:
     assert stored(tmp_path, QUESTIONS[::-1]).card.digest == stored(tmp_path).card.digest
 
 
+def test_a_question_that_is_there_twice_is_one(tmp_path: Path) -> None:
+    assert stored(tmp_path, [*QUESTIONS, QUESTIONS[0]]).card.digest == stored(tmp_path).card.digest
+
+
 def test_both_layouts_are_read_back_with_the_same_digest_and_bytes(tmp_path: Path) -> None:
     dataset = stored(tmp_path)
     first, second = written(dataset, tmp_path / "a"), written(dataset, tmp_path / "b")

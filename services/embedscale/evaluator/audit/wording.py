@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 LONG_RUN = 8
 """So many words in a row, in a question as in its document, are a quotation."""
@@ -62,7 +63,7 @@ def quotation(question: str, documents: Sequence[str]) -> str:
 def copied(question: str, documents: Sequence[str]) -> list[str]:
     """Return the longest run of words that is in one of the documents; of syllables, where words have no spaces."""
     words = _WORDS.findall(question.casefold())
-    spaced = [f" {' '.join(_WORDS.findall(document.casefold()))} " for document in documents]
+    spaced = [_spaced(document) for document in documents]
     longest: list[str] = []
     start = 0
     for end in range(1, len(words) + 1):
@@ -70,6 +71,12 @@ def copied(question: str, documents: Sequence[str]) -> list[str]:
             start += 1
         longest = max(longest, words[start:end], key=_weight)
     return longest
+
+
+@lru_cache(16)
+def _spaced(document: str) -> str:
+    """Words with a space before and after each; questions about one document come together."""
+    return f" {' '.join(_WORDS.findall(document.casefold()))} "
 
 
 def words_in(run: Sequence[str]) -> int:

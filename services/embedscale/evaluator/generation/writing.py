@@ -23,6 +23,7 @@ def filling(
 
     def fill(intake: Intake) -> None:
         intake.languages, intake.title = (language,), title
+        intake.content_ids = frozenset({"queries"})
         for key, chunk in chunks.items():
             intake.document(document_id(key), chunk.text, key)
         for candidate, relevant in zip(candidates, Relevance(chunks).of(candidates), strict=True):

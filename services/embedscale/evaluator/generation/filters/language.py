@@ -5,8 +5,9 @@ from embedscale.evaluator.datasets.languages import identifier
 _PLAUSIBLE = set("ar cs de en es fr hu it ja ko nl pl pt ro ru sv tr uk zh".split())  # noqa: SIM905
 """Languages that models answer in when they are asked for another. Close relatives of one are left out: a short Czech
 question may well be Slovak."""
-_SURE = 10.0
-"""So many times as likely must another language be. Of 1,264 real questions in EN, FR, CS and HU none comes near."""
+_SURE = 30.0
+"""So many times as likely must another language be. Of 1,744 real questions in five languages none comes near, and of
+three words from each none either."""
 
 
 class LanguageFilter:
