@@ -63,10 +63,9 @@ class ChatEntry(BaseModel):
 
     def info(self, name: str) -> ChatModelInfo:
         """What the domain knows of the model."""
-        depends_on = {"base_url", "upstream_model", "api", "structured", "temperature", "seed"}
         return ChatModelInfo(
             name=name,
-            identity=self.model_dump(include=depends_on),
+            identity=self.model_dump(include=_DEPENDS_ON),
             is_base=self.api == "completions",
             follows_schema=self.structured == "json_schema" and self.api == "chat",
             concurrency=self.concurrency,
@@ -75,6 +74,19 @@ class ChatEntry(BaseModel):
             output_price=self.price_per_million_output_tokens,
             spending_limit=self.spending_limit,
         )
+
+
+_DEPENDS_ON = {
+    "base_url",
+    "upstream_model",
+    "api",
+    "structured",
+    "temperature",
+    "seed",
+    "token_limit",
+    "tokens_per_question",
+}
+"""What answers depend on, of the fields of an entry."""
 
 
 class _Catalog(BaseModel):
