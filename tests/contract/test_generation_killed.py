@@ -19,7 +19,7 @@ from tests.contract.generation import content, generated, write_chat_models, wri
 from tests.fakes.chat_endpoint import ChatEndpoint, running
 from tests.fakes.hash_engine import HASH
 
-KILLS = 4
+KILLS = 3
 CONCURRENCY = 4
 DOCUMENTS, PARAGRAPHS = 4, 15
 WORDS_OF_PARAGRAPH = pb.Chunking(kind=pb.CHUNKER_KIND_PARAGRAPH, tokenizer=HASH, max_tokens=24)

@@ -12,7 +12,7 @@ from embedscale.cli import completing, generating, options, printing
 from embedscale.cli.dataset_files import write_beir, write_llama_index
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USER
-from embedscale.client import AsyncEvaluationClient
+from embedscale.client import AsyncEvaluationClient, EvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 CHUNKERS = ("sentence", "paragraph", "section", "fixed")
@@ -71,7 +71,8 @@ async def generate(
         await _agreed(client, located, wanted, yes)
         made = await _made(client, located, wanted)
     if folder:
-        await asyncio.to_thread(_write, folder, made, address)
+        with options.sync_evaluation_client(address) as reader:
+            await asyncio.to_thread(_write, folder, made, reader)
     printing.show(output, lambda: generating.as_dict(made), *generating.tables(made))
     if output == "table":
         click.echo(f"\nnext: evalctl run --model all-MiniLM-L6-v2 --dataset {made.dataset.uri}")
@@ -88,7 +89,7 @@ def _wanted(
     **rest: Any,
 ) -> dict[str, Any]:
     """Arguments of the client's `generate_dataset`."""
-    kind = pb.ChunkerKind.Value(f"CHUNKER_KIND_{chunker.upper()}")
+    kind = f"CHUNKER_KIND_{chunker.upper()}"
     chunking = pb.Chunking(kind=kind, tokenizer=tokenizer, max_tokens=chunk_tokens, overlap_tokens=overlap)
     filters = pb.QuestionFilters(without=without, round_trip_model=round_trip_model, judge_model=judge_model)
     return {"chunking": chunking, "filters": filters, **rest}
@@ -117,13 +118,10 @@ async def _made(
     return last
 
 
-def _write(folder: Path, made: pb.GenerateDatasetResponse, address: str | None) -> None:
+def _write(folder: Path, made: pb.GenerateDatasetResponse, reader: EvaluationClient) -> None:
     """Write the set's files; rows are read once for each file, and never held."""
     folder.mkdir(parents=True, exist_ok=True)
-    uri = made.dataset.uri
-    with options.sync_evaluation_client(address) as client:
-        write_llama_index(
-            folder / "llama_index.json", client.queries(uri), client.documents(uri), client.judgements(uri)
-        )
-        write_beir(folder / "beir", client.queries(uri), client.documents(uri), client.judgements(uri))
+    for kind, path in ((write_llama_index, "llama_index.json"), (write_beir, "beir")):
+        uri = made.dataset.uri
+        kind(folder / path, reader.queries(uri), reader.documents(uri), reader.judgements(uri))
     (folder / "manifest.json").write_text(made.manifest, "utf-8")

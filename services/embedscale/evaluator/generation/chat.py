@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any, cast
+from typing import Any
 
 import openai
 from openai.types import CompletionUsage
@@ -122,14 +122,11 @@ class OpenAIChat:
 
     async def _chat(self, prompt: Prompt) -> tuple[str, bool, CompletionUsage | None]:
         messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.text}]
-        schema = {"name": "questions", "strict": True, "schema": prompt.schema}
-        form = {"response_format": {"type": "json_schema", "json_schema": schema}} if prompt.schema else {}
-        answer = await self._client.chat.completions.create(
-            model=self._entry.upstream_model,
-            messages=cast(Any, messages),
-            **form,
-            **self._sampling(prompt, self._entry.token_limit),
-        )
+        asked: dict[str, Any] = {"messages": messages, **self._sampling(prompt, self._entry.token_limit)}
+        if prompt.schema:
+            schema = {"name": "questions", "strict": True, "schema": prompt.schema}
+            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        answer = await self._client.chat.completions.create(model=self._entry.upstream_model, **asked)
         choice = answer.choices[0]
         return str(choice.message.content or ""), choice.finish_reason == "length", answer.usage
 
