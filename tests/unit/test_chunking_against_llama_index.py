@@ -70,14 +70,5 @@ def test_as_many_chunks_and_no_sentence_cut_that_it_leaves_whole(
     chunking = Chunking("llama-index", max_tokens=tokens, overlap_tokens=overlap)
     chunks = asyncio.run(chunked(SourceDocument("act", text), chunking, LlamaIndexTokens(), language=language.lower()))
     ours = [(chunk.start, chunk.end) for chunk in chunks]
-    print(
-        language,
-        tokens,
-        overlap,
-        len(theirs),
-        len(ours),
-        len(cut_sentences(text, theirs)),
-        len(cut_sentences(text, ours)),
-    )
     assert abs(len(ours) - len(theirs)) <= 0.02 * len(theirs)
     assert cut_sentences(text, ours) <= cut_sentences(text, theirs)

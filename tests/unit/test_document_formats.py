@@ -9,7 +9,6 @@ import pypdf
 import pytest
 
 from embedscale.core.documents import Heading, SourceDocument
-from embedscale.core.errors import DatasetInvalid
 from tests.document_files import docx_bytes, only, pdf_bytes, refusal, with_part
 
 MARKDOWN = """---
@@ -147,22 +146,18 @@ def test_a_docx_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert time.perf_counter() - before < 5
 
 
+FILE = '<!ENTITY f SYSTEM "file:///etc/passwd">'
 LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
 
 
-@pytest.mark.parametrize(("entities", "text"), [('<!ENTITY f SYSTEM "file:///etc/passwd">', "&f;"), (LAUGHS, "&e9;")])
-def test_entities_of_a_docx_are_not_expanded(tmp_path: Path, entities: str, text: str) -> None:
+@pytest.mark.parametrize(("entities", "text", "said"), [(FILE, "&f;", "no text"), (LAUGHS, "&e9;", "XMLSyntaxError")])
+def test_entities_of_a_docx_are_not_expanded(tmp_path: Path, entities: str, text: str, said: str) -> None:
     xml = (
         f'<!DOCTYPE w:document [<!ENTITY e0 "ha">{entities}]>'
         '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
-        f"<w:body><w:p><w:r><w:t>seen</w:t></w:r><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>"
+        f"<w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>"
     )
-    try:
-        document = only(tmp_path / "a.docx", with_part(docx_bytes(), "word/document.xml", xml.encode()))
-    except DatasetInvalid as error:
-        assert error.message == "a.docx: not a DOCX that can be read: XMLSyntaxError"
-    else:
-        assert document.text == "seen"
+    assert said in refusal(tmp_path / "a.docx", with_part(docx_bytes(), "word/document.xml", xml.encode()))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"no zip", docx_bytes()[:2000]])

@@ -14,7 +14,7 @@ CASES = {
         [
             "Dr. Smith paid $3.50 on Jan. 5, 2021.",
             "He left at 5 p.m. on Monday.",
-            "See e.g. Art. 5 of Reg. (EU) No. 1.",
+            "See e.g. Art. 5 of Reg. (EU) 1.",
         ],
         ['"Is it safe?" she asked.', '"It is."', "They went on!"],
         ["J. R. R. Tolkien wrote it.", "The U.S. Senate voted.", "It failed...", "Nobody knew why."],
@@ -26,11 +26,11 @@ CASES = {
         [
             "M. Dupont a payé 3,50 € le 5 janv. 2021.",
             "Il est parti.",
-            "Voir p. ex. l'art. 5 du règl. (UE) no 1025/2012.",
+            "Voir p. ex. l'art. 5 du règl. (UE) 1025.",
         ],
         ["« Est-ce sûr ? » demanda-t-elle.", "Oui !", "Mme Martin et le Dr. Blanc sont d'accord."],
         [
-            "Conformément à l’article 5, paragraphe 1, point a), du traité.",
+            "Conformément à l’article 5, point a), du traité.",
             "C’est-à-dire : rien.",
             "J.-C. Martin l'a dit.",
         ],
@@ -45,11 +45,11 @@ CASES = {
         [
             "A találkozó 2021. június 5-én lesz.",
             "Dr. Kovács pl. nem jön.",
-            "Lásd a rendelet 5. cikkének (1) bekezdését.",
+            "Lásd a 5. cikk (1) bekezdését.",
         ],
         [
             "II. Rákóczi Ferenc a 18. században élt.",
-            "Ez kb. 3,5 millió Ft volt, ill. több.",
+            "Ez kb. 3,5 millió Ft, ill. több.",
             "Az 5. cikk stb. is lehet.",
         ],
         ["– Biztonságos ez? – kérdezte.", "– Igen.", "Az ún. mesterséges intelligencia (MI) terjed."],

@@ -84,6 +84,8 @@ def _ends(text: str, begin: int, before: int, after: int, language: str) -> bool
     lower = _LOWER.match(right)
     if lower and lower[1].islower() and not ("\n" in text[before:after] and _LETTERED.match(right)):
         return False
+    if right[0] == "[":  # the mark of a note, or a gap to be filled, belongs to what stands before it
+        return False
     if before - begin < 10 and _MARKER.fullmatch(text[begin:before]):
         return False
     if before == after:
