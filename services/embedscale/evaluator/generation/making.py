@@ -172,12 +172,15 @@ class Making:
         return await filtered(candidates, chunks, self._spec.filtering, self._tools.retriever, verdict)
 
     async def _verdict(self, text: str) -> str:
-        """What the judge says, in one word; one that thinks first needs room."""
+        """What the judge says; nothing, which leaves a question undecided, if the endpoint takes no such prompt."""
         asking = self._judging
         if asking is None:
             return ""
         prompt = Prompt(text, _JUDGE, max_tokens=asking.model.tokens_per_question, seed=self._spec.seed)
-        return (await asking.answer("judge", prompt)).text
+        try:
+            return (await asking.answer("judge", prompt)).text
+        except UpstreamRejected:
+            return ""
 
     async def _written(self, kept: Sequence[Candidate], chunks: Mapping[str, Chunk]) -> Generated:
         if not kept:
@@ -214,10 +217,8 @@ class Making:
         return self._asking.usage + self._judging.usage if self._judging else self._asking.usage
 
     def _warnings(self) -> tuple[str, ...]:
-        skipped = ", ".join(
-            f"{count} {kind or 'without suffix'}" for kind, count in sorted(self._reader.skipped.items())
-        )
-        return (f"files of unknown kinds, by suffix, were left out: {skipped}",) if skipped else ()
+        skipped = ", ".join(f"{count} {why}" for why, count in sorted(self._reader.skipped.items()))
+        return (f"files left out: {skipped}",) if skipped else ()
 
     def _at(self, **changes: Any) -> Progress:
         self._now = replace(self._now, **changes)
