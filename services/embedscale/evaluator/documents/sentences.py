@@ -49,11 +49,11 @@ def _within(text: str, start: int, end: int, language: str) -> Iterator[Span]:
     begin = _skip_space(text, start, end)
     for place in _candidates(text, begin, end, language):
         after = _skip_space(text, place, end)
-        before = begin + len(text[begin:place].rstrip())
+        before = _back_over_space(text, begin, place)
         if before > begin and after < end and _ends(text, begin, before, after, language):
             yield begin, before
             begin = after
-    end = begin + len(text[begin:end].rstrip())
+    end = _back_over_space(text, begin, end)
     if end > begin:
         yield begin, end
 
@@ -62,6 +62,12 @@ def _skip_space(text: str, start: int, end: int) -> int:
     while start < end and text[start].isspace():
         start += 1
     return start
+
+
+def _back_over_space(text: str, start: int, end: int) -> int:
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def _candidates(text: str, start: int, end: int, language: str) -> Iterator[int]:
@@ -83,6 +89,8 @@ def _ends(text: str, begin: int, before: int, after: int, language: str) -> bool
     left, right = text[max(begin, before - 50) : before], text[after : after + 20]
     lower = _LOWER.match(right)
     if lower and lower[1].islower() and not ("\n" in text[before:after] and _LETTERED.match(right)):
+        return False
+    if left[-1].isalnum() or left[-1] in ",;":
         return False
     if right[0] == "[":  # the mark of a note, or a gap to be filled, belongs to what stands before it
         return False
