@@ -1,5 +1,8 @@
 """The file of chat models, templates of prompts, and the keys."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,18 @@ def test_a_base_model_gets_one_line_a_passage() -> None:
     assert ask.prompt.text.count("\n1. ") == ask.prompt.text.count("\n2. ") == 3
     assert "\n3. " not in ask.prompt.text
     assert (ask.prompt.stop, ask.reminder) == (("\n\n", "Úryvek:"), None)
+
+
+def test_an_evaluator_with_faulty_files_does_not_start(tmp_path: Path) -> None:
+    file = written(tmp_path, {"models": {"one": {**ENTRY, "base_url": "x"}, "two": {**ENTRY, "temperature": 9}}})
+    command = [sys.executable, "-m", "embedscale.evaluator", "--embedding-addresses", "127.0.0.1:1",
+               "--data-folder", str(tmp_path / "state")]  # fmt: skip
+    done = subprocess.run([*command, "--chat-models-file", str(file)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "models.one.base_url" in done.stderr
+    assert "models.two.temperature" in done.stderr
+    assert "Traceback" not in done.stderr
+    key = {**os.environ, "EMBEDSCALE_CHAT_KEY_BIG": "sk-\u010d"}
+    file = written(tmp_path, {"models": {"big": ENTRY}})
+    done = subprocess.run([*command, "--chat-models-file", str(file)], capture_output=True, text=True, env=key)
+    assert (done.returncode, "EMBEDSCALE_CHAT_KEY_BIG" in done.stderr, "sk-" in done.stderr) == (2, True, False)
