@@ -86,21 +86,22 @@ async def written(address: str, uri: str) -> tuple[dict, dict, dict]:
         return await content(client, uri)
 
 
-async def killed_on_the_way(evaluator: Evaluator, address: str, documents: Path, after: float) -> None:
-    """Ask for the set, and kill the evaluator so many seconds after the first answer."""
-    asked = asyncio.Event()
+async def killed_on_the_way(
+    evaluator: Evaluator, endpoint: ChatEndpoint, documents: Path, chance: random.Random
+) -> None:
+    """Ask for the set, and kill the evaluator at some moment after some answers."""
+    address = await evaluator.start()
+    enough = endpoint.calls + chance.randint(2 * CONCURRENCY, 3 * CONCURRENCY)
 
     async def ask() -> None:
         async with AsyncEvaluationClient(address) as client:
-            wanted = {"language": "en", "model": "writer", "chunking": WORDS_OF_PARAGRAPH}
-            async for told in client.generate_dataset([str(documents)], **wanted):
-                if told.stage == pb.GENERATION_STAGE_ASK:
-                    asked.set()
+            await generated(client, [documents], chunking=WORDS_OF_PARAGRAPH)
 
     asking = asyncio.create_task(ask())
-    asking.add_done_callback(lambda _: asked.set())
-    await asked.wait()
-    await asyncio.sleep(after)
+    while endpoint.calls < enough:
+        assert not asking.done()
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(chance.uniform(0, endpoint.seconds))
     evaluator.kill()
     asking.cancel()
     with contextlib.suppress(asyncio.CancelledError, ClientError):
@@ -122,7 +123,7 @@ async def test_a_killed_evaluator_goes_on_where_it_was(
     evaluator = start_in("killed", documents)
     in_flight: set[str] = set()
     for _ in range(KILLS):
-        await killed_on_the_way(evaluator, await evaluator.start(), documents, chance.uniform(0.05, 0.5))
+        await killed_on_the_way(evaluator, endpoint, documents, chance)
         in_flight |= set(endpoint.asked[-CONCURRENCY:])
         await asyncio.sleep(2 * endpoint.seconds)  # what was in flight is answered, to nobody
         assert len(endpoint.answered) < prompts

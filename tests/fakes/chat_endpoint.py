@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             with self.server.lock:
                 self.server.answered[prompt] += 1
-            self._send(200, _completion(request, written(prompt, fault), self.path))
+            self._send(200, _completion(request, written(prompt, fault), self.path) | _oddities(fault))
 
     def _send(self, status: int, body: Any, retry_after: str = "") -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -127,6 +127,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", retry_after)
         self.end_headers()
         self.wfile.write(content)
+
+
+def _oddities(fault: str) -> dict[str, Any]:
+    """What replaces parts of a good answer."""
+    refused = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": REFUSAL}}
+    return {
+        "no choices": {"choices": []},
+        "refusal field": {"choices": [refused]},
+        "null usage": {"usage": {"prompt_tokens": None, "completion_tokens": None}},
+        "no usage": {"usage": None},
+    }.get(fault, {})
 
 
 def written(prompt: str, form: str) -> str:

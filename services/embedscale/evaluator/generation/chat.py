@@ -15,7 +15,7 @@ from embedscale.servicekit.rate_limits import LocalLimiter, buckets
 from embedscale.servicekit.retries import Retries
 from embedscale.servicekit.telemetry import UPSTREAM_CALLS, UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 
-_RETRIES = Retries(most=10**6)  # as long as there is patience
+_RETRIES = Retries(most=100)  # patience ends first, unless an endpoint asks to be called at once for ever
 _BYTES_PER_TOKEN = 3
 
 
@@ -60,7 +60,7 @@ class OpenAIChat:
                 tries += 1
                 lost += 0.0 if failure.refused else self._most_dollars(prompt)
                 pause = await self._pause(tries, failure.told)
-                if time.monotonic() + pause > until:
+                if pause is None or time.monotonic() + pause > until:
                     raise failure.error from None
             await asyncio.sleep(pause)
 
@@ -71,10 +71,10 @@ class OpenAIChat:
             raise UpstreamRateLimited(message, retry_after=wait)
         await asyncio.sleep(wait)
 
-    async def _pause(self, tries: int, told: float | None) -> float:
+    async def _pause(self, tries: int, told: float | None) -> float | None:
         if told is not None:
             await self._limiter.pause(told)
-        return _RETRIES.pause(tries, told) or 0.0
+        return _RETRIES.pause(tries, told)
 
     async def _paid(self, prompt: Prompt, budget: Budget, lost: float, until: float) -> Answer:
         """One try. What may have been computed counts at its highest price where the answer is lost."""
@@ -127,8 +127,11 @@ class OpenAIChat:
             schema = {"name": "questions", "strict": True, "schema": prompt.schema}
             asked["response_format"] = {"type": "json_schema", "json_schema": schema}
         answer = await self._client.chat.completions.create(model=self._entry.upstream_model, **asked)
+        if not answer.choices:
+            return "", False, answer.usage
         choice = answer.choices[0]
-        return str(choice.message.content or ""), choice.finish_reason == "length", answer.usage
+        written = choice.message.content or choice.message.refusal or ""
+        return str(written), choice.finish_reason == "length", answer.usage
 
     async def _complete(self, prompt: Prompt) -> tuple[str, bool, CompletionUsage | None]:
         answer = await self._client.completions.create(
@@ -155,9 +158,11 @@ class OpenAIChat:
 
 def _tokens(usage: CompletionUsage | None, prompt: Prompt, text: str) -> tuple[int, int]:
     """Tokens of prompt and answer; estimated where the endpoint does not tell."""
-    if usage is None:
-        return _estimated(prompt.system + prompt.text), _estimated(text)
-    return max(int(usage.prompt_tokens), 0), max(int(usage.completion_tokens), 0)
+    try:
+        told = (int(usage.prompt_tokens), int(usage.completion_tokens)) if usage else (-1, -1)
+    except (ArithmeticError, TypeError, ValueError):  # the SDK takes what it is given
+        told = (-1, -1)
+    return told if min(told) >= 0 else (_estimated(prompt.system + prompt.text), _estimated(text))
 
 
 def _estimated(text: str) -> int:
