@@ -116,6 +116,12 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "taken over": "sum(increase(embedscale_evaluation_takeovers_total{HERE}[1h]))",
             "stopped": "sum(increase(embedscale_evaluation_lease_losses_total{HERE}[1h]))"}),
     ),
+    "Language models that write questions": (
+        Panel("Calls", "reqps", _rate("embedscale_chat_calls_total", "model", "outcome")),
+        Panel("Tokens", "short", _rate("embedscale_chat_tokens_total", "model")),
+        Panel("Dollars an hour", "currencyUSD", {
+            "{{model}}": "sum by (model) (increase(embedscale_chat_dollars_total{HERE}[1h]))"}),
+    ),
     "Models and GPUs": (
         Panel("GPU utilisation", "percentunit", {"{{instance}} {{gpu}}": "embedscale_gpu_utilization_ratio{HERE}"}),
         Panel("GPU memory in use", "percentunit", {

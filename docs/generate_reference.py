@@ -6,6 +6,7 @@ from types import ModuleType
 
 import click
 from prometheus_client import Counter, Gauge, Histogram
+from pydantic import BaseModel
 
 from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.main import main
@@ -16,6 +17,7 @@ from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding import telemetry as embedding
 from embedscale.embedding.catalog import LocalModel, RemoteModel, UpstreamEntry, load_catalog
 from embedscale.evaluator import telemetry as evaluator
+from embedscale.evaluator.generation.chat_catalog import ChatEntry
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy import telemetry as openai_proxy
@@ -137,7 +139,13 @@ def catalog() -> Iterator[str]:
         source = model.upstream if isinstance(model, RemoteModel) else model.source.hub or model.source.package
         rows.append(f"| `{name}` | {model.engine} | `{source}` | {model.license} |")
     yield "\n".join(rows)
-    for title, kind in (("Local models", LocalModel), ("Remote models", RemoteModel), ("Upstreams", UpstreamEntry)):
+    entries: dict[str, type[BaseModel]] = {
+        "Local models": LocalModel,
+        "Remote models": RemoteModel,
+        "Upstreams": UpstreamEntry,
+        "Chat models": ChatEntry,
+    }
+    for title, kind in entries.items():
         fields = [f"| `{name}` | {field.description} |" for name, field in kind.model_fields.items()]
         yield f"### {title}\n\n" + "\n".join(["| field | meaning |", "|---|---|", *fields])
 

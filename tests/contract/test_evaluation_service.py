@@ -294,11 +294,10 @@ async def test_evaluations_that_rank_by_another_rule_or_less_deep_cannot_be_comp
         assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_what_does_not_exist_yet_says_unimplemented(evaluator: str, channel_to: Callable) -> None:
-    stub = EvaluationServiceStub(channel_to(evaluator))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await anext(aiter(stub.GenerateDataset(pb.GenerateDatasetRequest())))
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+async def test_an_evaluator_without_chat_models_says_so(evaluations: AsyncEvaluationClient) -> None:
+    with pytest.raises(InvalidArgument, match="it has none: the evaluator was given no chat_models_file") as caught:
+        await anext(evaluations.generate_dataset(["docs"], language="en", model="gpt"))
+    assert caught.value.field == "model"
 
 
 async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: AsyncExitStack, tmp_path: Path) -> None:

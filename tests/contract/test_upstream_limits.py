@@ -21,9 +21,10 @@ from embedscale.core.errors import SpendingLimitReached
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.evaluator import bootstrap as evaluator_bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
-from embedscale.openai_proxy.limiter import Limiter, LocalLimiter, SharedLimiter, buckets
+from embedscale.openai_proxy.limiter import SharedLimiter
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
+from embedscale.servicekit.rate_limits import Limiter, LocalLimiter, buckets
 from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import evaluation_service_pb2 as evaluation_pb

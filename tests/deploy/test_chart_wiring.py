@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from embedscale.openai_proxy.keys import key_variable
 
 from embedscale.cli.contexts import Contexts
 from embedscale.cli.main import main
@@ -16,7 +17,6 @@ from embedscale.embedding.servicer import SERVICE_NAME as EMBEDDING
 from embedscale.evaluator.servicer import SERVICE_NAME as EVALUATION
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
-from embedscale.openai_proxy.keys import key_variable
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit.settings import load_settings
 from tests.deploy.chart_tools import (

@@ -15,12 +15,12 @@ from embedscale.core.errors import UpstreamRejected
 from embedscale.embedding.catalog import UpstreamEntry
 from embedscale.openai_proxy.bisection import isolate
 from embedscale.openai_proxy.bootstrap import packing_limits
-from embedscale.openai_proxy.limiter import LocalLimiter, buckets
 from embedscale.openai_proxy.orders import Order, QueuedText
 from embedscale.openai_proxy.packer import Packer
-from embedscale.openai_proxy.rate_headers import LONGEST_SECONDS, exhausted, retry_after
-from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.upstream import TextsRefused
+from embedscale.servicekit.rate_headers import LONGEST_SECONDS, exhausted, retry_after
+from embedscale.servicekit.rate_limits import LocalLimiter, buckets
+from embedscale.servicekit.retries import Retries
 
 REFUSAL = UpstreamRejected("refused")
 

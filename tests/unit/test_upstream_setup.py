@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from embedscale.embedding.catalog import CatalogError, RemoteModel, load_catalog
 from embedscale.openai_proxy.bootstrap import build
-from embedscale.openai_proxy.keys import read_key
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.openai_proxy.upstream import Upstream
+from embedscale.servicekit.keys import read_key
+from embedscale.servicekit.settings import BadConfiguration
 from tests.fakes.faulty_upstream import running, vector
 
 
@@ -33,19 +34,19 @@ def test_a_key_comes_from_the_environment_or_from_a_file(tmp_path: Path, monkeyp
     file = tmp_path / "key"
     file.write_text("sk-2\n")
     monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_MY_VENDOR_FILE", str(file))
-    with pytest.raises(CatalogError, match="remove one"):
+    with pytest.raises(BadConfiguration, match="remove one"):
         read_key("my-vendor")
     monkeypatch.delenv("EMBEDSCALE_UPSTREAM_KEY_MY_VENDOR")
     assert read_key("my-vendor") == "sk-2"
     file.write_text("sk-2\nsk-3\n")
-    with pytest.raises(CatalogError, match="cannot be sent") as caught:
+    with pytest.raises(BadConfiguration, match="cannot be sent") as caught:
         read_key("my-vendor")
     assert "sk-" not in str(caught.value)
     file.write_text("")
-    with pytest.raises(CatalogError, match="is empty"):
+    with pytest.raises(BadConfiguration, match="is empty"):
         read_key("my-vendor")
     file.unlink()
-    with pytest.raises(CatalogError, match="cannot be read"):
+    with pytest.raises(BadConfiguration, match="cannot be read"):
         read_key("my-vendor")
 
 

@@ -17,14 +17,14 @@ from embedscale.core.errors import InputRejected, InputTooLong
 from embedscale.embedding.catalog import RemoteModel, UpstreamEntry
 from embedscale.openai_proxy.calls import Calls
 from embedscale.openai_proxy.engine import UpstreamEngine
-from embedscale.openai_proxy.limiter import LocalLimiter
 from embedscale.openai_proxy.orders import QueuedText
 from embedscale.openai_proxy.packer import Packer
-from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.tokens import Tokenizer, apportioned, load_tokenizer
 from embedscale.openai_proxy.upstream import Upstream
+from embedscale.servicekit.rate_limits import LocalLimiter
+from embedscale.servicekit.retries import Retries
 from tests.fakes.faulty_upstream import DIMENSIONS, running, vector
 
 

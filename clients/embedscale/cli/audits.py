@@ -81,25 +81,25 @@ def as_dict(imported: pb.ImportDatasetResponse) -> dict[str, Any]:
     """Everything that an import says."""
     written = {
         "dataset": dataset_as_dict(imported.dataset),
-        "findings": {finding.kind: _plain(finding) for finding in imported.audit.findings},
-        "faults": [_plain(fault) for fault in imported.faults],
+        "findings": {finding.kind: plain(finding) for finding in imported.audit.findings},
+        "faults": [plain(fault) for fault in imported.faults],
     }
-    return written | ({"tokens": _plain(imported.audit.tokens)} if imported.audit.HasField("tokens") else {})
+    return written | ({"tokens": plain(imported.audit.tokens)} if imported.audit.HasField("tokens") else {})
 
 
 def dataset_as_dict(dataset: pb.Dataset) -> dict[str, Any]:
     """Write a card."""
-    return _plain(dataset) | {"skipped": dict(dataset.skipped)}
+    return plain(dataset) | {"skipped": dict(dataset.skipped)}
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    """Fields by name; numbers stay numbers, where protobuf's own JSON has texts for large ones."""
+def plain(message: Message) -> dict[str, Any]:
+    """Fields of a message by name; numbers stay numbers, where protobuf's own JSON has texts for large ones."""
     return {field.name: _value(getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, Message):
-        return _plain(value)
+        return plain(value)
     if isinstance(value, str | int | float):
         return value
     return [_value(item) for item in value]

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from embedscale.cli import audits, completing, options, printing
 from embedscale.cli.errors import asynchronous
+from embedscale.cli.generate import generate
+from embedscale.cli.sample import sample
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 _FAULTS_SHOWN = 10
@@ -15,10 +17,14 @@ _FAULTS_SHOWN = 10
 
 @click.group()
 def datasets() -> None:
-    """List data sets, take them in and audit them.
+    """List data sets, make them of documents, take them in and audit them.
 
     Example: evalctl datasets list
     """
+
+
+datasets.add_command(generate)
+datasets.add_command(sample)
 
 
 @datasets.command("list")

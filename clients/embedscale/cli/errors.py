@@ -23,6 +23,7 @@ _USER_REASONS = {
     "INPUT_TOO_LONG",
     "EVALUATION_NOT_FINISHED",
     "NOT_COMPARABLE",
+    "GENERATION_LIMIT",
 }
 
 Parameters = ParamSpec("Parameters")

@@ -30,7 +30,10 @@ class ClusterState:
 
 
 class Home:
-    """A folder of `cluster.json`, `logs/`, `ports/`, `redis/`, `datasets/`: $EMBEDSCALE_HOME, or one of the user."""
+    """A folder of `cluster.json`, `logs/`, `ports/`, `redis/`, `datasets/`: $EMBEDSCALE_HOME, or one of the user.
+
+    `chat-models.yaml` in it, where somebody has put one, names the chat models of the cluster.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         chosen = folder or os.environ.get("EMBEDSCALE_HOME") or user_state_path("embedscale")
@@ -39,6 +42,7 @@ class Home:
         self.redis = self.folder / "redis"
         self.ports = self.folder / "ports"
         self.datasets = self.folder / "datasets"
+        self.chat_models = self.folder / "chat-models.yaml"
         self._state = self.folder / "cluster.json"
         self._lock = self.folder / "lock"
 

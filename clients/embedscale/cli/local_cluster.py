@@ -61,6 +61,8 @@ class LocalCluster:
     ports: Ports
     report: Callable[[str], None]
     models: Sequence[str] = DEFAULT_MODELS
+    chat_models: Path | None = None
+    """File of the chat models that may write questions."""
     children: list[Child] = field(default_factory=list)
 
     async def __aenter__(self) -> ClusterState:
@@ -104,6 +106,7 @@ class LocalCluster:
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--dataset-private-hosts", "*"),
             *("--running-evaluations", "1"),
             *("--data-folder", str(self.home.datasets)),
+            *(("--chat-models-file", str(self.chat_models.absolute())) if self.chat_models else ()),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)
         return ClusterState(0, embedding, await self._ready(evaluator), redis_url, openai_url)

@@ -20,7 +20,7 @@ COMMANDS = {
     "models": ("models:models", "List the models that the cluster serves, or show one of them."),
     "embed": ("embed:embed", "Embed TEXTS, or the lines of files or of standard input."),
     "cache": ("cache:cache", "Look into the cache of embeddings, fill it and empty it."),
-    "datasets": ("datasets:datasets", "List data sets, take them in and audit them."),
+    "datasets": ("datasets:datasets", "List data sets, make them of documents, take them in and audit them."),
     "run": ("run:run", "Evaluate every MODEL on every data set, live, and print a table."),
     "compare": ("compare:compare", "Compare the evaluations ID: which model is better, and on which queries."),
     "list": ("list:list_evaluations", "List evaluations, the newest first."),

@@ -12,7 +12,7 @@ from embedscale.cli.errors import CommandFailed
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.home import Home
 from embedscale.cli.printing import FORMATS
-from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient, AsyncEvaluationClient
+from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient, AsyncEvaluationClient, EvaluationClient
 from embedscale.client.options import ClientOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -62,6 +62,11 @@ def cache_client(addresses: Sequence[str]) -> AsyncCacheClient:
 def evaluation_client(address: str | None) -> AsyncEvaluationClient:
     """Client of the address given, or of the context's. Raises CommandFailed where there is no cluster."""
     return _made(AsyncEvaluationClient, *evaluation(address))
+
+
+def sync_evaluation_client(address: str | None) -> EvaluationClient:
+    """Return the same without asyncio, for what is written as it comes."""
+    return _made(EvaluationClient, *evaluation(address))
 
 
 def embedding(addresses: Sequence[str]) -> tuple[Sequence[str], ClientOptions]:

@@ -11,6 +11,7 @@ from embedscale.cli.errors import CommandFailed
 
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
+_KEPT = ("EMBEDSCALE_HOME", "EMBEDSCALE_UPSTREAM_KEY_", "EMBEDSCALE_CHAT_KEY_")
 
 
 class Child:
@@ -58,7 +59,7 @@ def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("EMBEDSCALE_") or name.startswith(("EMBEDSCALE_HOME", "EMBEDSCALE_UPSTREAM_KEY_"))
+        if not name.startswith("EMBEDSCALE_") or name.startswith(_KEPT)
     }
     direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost")))
     return {**kept, "NO_PROXY": direct, "no_proxy": direct, **changes}

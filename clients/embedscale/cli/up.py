@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -36,6 +37,9 @@ _POLL_SECONDS = 0.1
 @click.option("--openai-port", type=click.IntRange(0, 65535),
               help="Serve OpenAI's HTTP API too, in front of all models. 0: a free one; off without it.")  # fmt: skip
 @click.option("--redis-port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--chat-models", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="YAML file of chat models for `datasets generate`; by default chat-models.yaml in the home, if "
+              "there is one.")  # fmt: skip
 @asynchronous
 async def up(
     detach: bool,
@@ -45,6 +49,7 @@ async def up(
     evaluator_port: int,
     openai_port: int | None,
     redis_port: int,
+    chat_models: Path | None,
 ) -> None:
     """Start embedder, proxy, evaluator and Redis on this machine.
 
@@ -54,9 +59,9 @@ async def up(
     """
     ports = Ports(embedder_port, proxy_port, evaluator_port, redis_port, openai_port)
     if detach:
-        await _detached(Home(), ports, models)
+        await _detached(Home(), ports, models, chat_models)
     else:
-        await _in_foreground(Home(), ports, models)
+        await _in_foreground(Home(), ports, models, chat_models)
 
 
 @click.command()
@@ -80,20 +85,23 @@ async def down() -> None:
     click.echo("stopped")
 
 
-async def _in_foreground(home: Home, ports: Ports, models: Sequence[str]) -> None:
+async def _in_foreground(home: Home, ports: Ports, models: Sequence[str], chat_models: Path | None) -> None:
+    if chat_models is None and home.chat_models.is_file():
+        chat_models = home.chat_models
     with home.owned():
-        local = LocalCluster(home, ports, click.echo, models)
+        local = LocalCluster(home, ports, click.echo, models, chat_models)
         async with local as state:
             home.publish(replace(state, pid=os.getpid()))
             click.echo(f"ready; logs in {home.logs}; Ctrl-C stops it")
             await local.watch()
 
 
-async def _detached(home: Home, ports: Ports, models: Sequence[str]) -> None:
+async def _detached(home: Home, ports: Ports, models: Sequence[str], chat_models: Path | None) -> None:
     if (running := home.cluster()) is not None:
         return _say_ready(running, "already up")
     flags = [f"--{name}-port={port}" for name, port in vars(ports).items() if port is not None]
     flags += [f"--model={name}" for name in models]
+    flags += [f"--chat-models={chat_models.absolute()}"] if chat_models else []
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / "up.log"
     with log.open("wb") as output:

@@ -1,7 +1,7 @@
 """Channels: balanced over all replicas of a name, with safe retries, and errors of our own tree."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -11,6 +11,7 @@ from embedscale.client.errors import from_rpc_error
 from embedscale.client.metadata import interceptors
 from embedscale.client.options import DEFAULT, LOOPBACK, ClientOptions
 
+RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -62,13 +63,15 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self.address) from None
 
-    async def stream(self, pending: AsyncIterable[ResponseT]) -> AsyncIterator[ResponseT]:
-        """Iterate over a stream's answers; raises ClientError."""
+    async def stream(self, pending: "grpc.aio.UnaryStreamCall[RequestT, ResponseT]") -> AsyncIterator[ResponseT]:
+        """Iterate over a stream's answers; who stops iterating ends the call. Raises ClientError."""
         try:
             async for response in pending:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self.address) from None
+        finally:
+            pending.cancel()
 
     async def close(self) -> None:
         """Close the connection at once."""

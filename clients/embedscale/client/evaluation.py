@@ -25,6 +25,13 @@ ENDED = (pb.EVALUATION_STATE_SUCCEEDED, pb.EVALUATION_STATE_FAILED, pb.EVALUATIO
 """States after which nothing more happens."""
 
 
+_SERVER_AWAY = ("", "DRAINING", "STARTING")
+
+
+def _reconnect_pause(failures: int) -> float:
+    return min(RECONNECT_SECONDS * 2.0 ** (failures - 1), RECONNECT_MOST_SECONDS)
+
+
 class AsyncEvaluationClient(AsyncClosing):
     """Talks to an evaluator at `host:port`, or to all replicas behind `dns:///name:port` or `ipv4:host:port,host:port`.
 
@@ -78,7 +85,7 @@ class AsyncEvaluationClient(AsyncClosing):
                 failures += 1
                 if failures > RECONNECTS:
                     raise
-                await asyncio.sleep(min(RECONNECT_SECONDS * 2 ** (failures - 1), RECONNECT_MOST_SECONDS))
+                await asyncio.sleep(_reconnect_pause(failures))
             else:
                 return
 
@@ -159,6 +166,76 @@ class AsyncEvaluationClient(AsyncClosing):
         request = pb.ImportDatasetRequest(uri=uri, lenient=lenient, model=model)
         return await self._channel.call(self._stub.ImportDataset(request, timeout=DATASET_SECONDS))
 
+    async def queries(self, uri: str) -> AsyncIterator[tuple[str, str]]:
+        """Yield id and text of each query of a data set, in the set's order. Raises NotFound or PermissionDenied."""
+        async for rows in self._rows(uri, pb.DATASET_PART_QUERIES):
+            for row in rows.texts:
+                yield row.id, row.text
+
+    async def documents(self, uri: str) -> AsyncIterator[tuple[str, str]]:
+        """Yield id and text of each document of a data set, in the set's order. Raises NotFound or PermissionDenied."""
+        async for rows in self._rows(uri, pb.DATASET_PART_DOCUMENTS):
+            for row in rows.texts:
+                yield row.id, row.text
+
+    async def judgements(self, uri: str) -> AsyncIterator[tuple[str, dict[str, int]]]:
+        """Yield for each query of a data set, in the set's order, its id and grades by document id."""
+        async for rows in self._rows(uri, pb.DATASET_PART_JUDGEMENTS):
+            for row in rows.judgements:
+                yield row.query_id, {judged.document_id: judged.grade for judged in row.judgements}
+
+    async def generate_dataset(
+        self,
+        documents: Sequence[str],
+        *,
+        language: str,
+        model: str,
+        questions_per_chunk: int = 2,
+        styles: Sequence[str] = (),
+        chunking: pb.Chunking | None = None,
+        filters: pb.QuestionFilters | None = None,
+        seed: int = 0,
+        spending_limit: float | None = None,
+        estimate_only: bool = False,
+    ) -> AsyncIterator[pb.GenerateDatasetResponse]:
+        """Make a data set with a chat model, and yield how far it is; the last message has it.
+
+        `styles` are "factual", "paraphrase", "keywords" or "multi_chunk"; `spending_limit` is in US dollars. A server
+        that goes away is asked again: it goes on where it was. Raises InvalidArgument, NotFound, PermissionDenied,
+        FailedPrecondition at the spending limit or for a refused key, and ResourceExhausted or Unavailable where the
+        chat model does not answer.
+        """
+        request = pb.GenerateDatasetRequest(
+            documents=documents,
+            language=language,
+            model=model,
+            questions_per_chunk=questions_per_chunk,
+            styles=[f"QUESTION_STYLE_{style.upper()}" for style in styles],
+            chunking=chunking,
+            filters=filters,
+            seed=seed,
+            spending_limit=spending_limit,
+            estimate_only=estimate_only,
+        )
+        failures, furthest = 0, (0, 0)
+        while True:
+            try:
+                async for response in self._channel.stream(self._stub.GenerateDataset(request)):
+                    if (response.stage, response.done) > furthest:
+                        furthest, failures = (response.stage, response.done), 0
+                    yield response
+            except Unavailable as error:
+                failures += 1
+                if failures > RECONNECTS or error.reason not in _SERVER_AWAY:
+                    raise
+                await asyncio.sleep(_reconnect_pause(failures))
+            else:
+                return
+
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
+
+    def _rows(self, uri: str, part: pb.DatasetPart) -> AsyncIterator[pb.ReadDatasetResponse]:
+        request = pb.ReadDatasetRequest(dataset=uri, part=part)
+        return self._channel.stream(self._stub.ReadDataset(request, timeout=DATASET_SECONDS))

@@ -206,6 +206,48 @@ class EvaluationClient(_Client):
         """See `AsyncEvaluationClient.import_dataset`."""
         return self._thread.run(self._client.import_dataset(uri, lenient=lenient, model=model))
 
+    def queries(self, uri: str) -> Iterator[tuple[str, str]]:
+        """See `AsyncEvaluationClient.queries`."""
+        return self._thread.iterate(self._client.queries(uri))
+
+    def documents(self, uri: str) -> Iterator[tuple[str, str]]:
+        """See `AsyncEvaluationClient.documents`."""
+        return self._thread.iterate(self._client.documents(uri))
+
+    def judgements(self, uri: str) -> Iterator[tuple[str, dict[str, int]]]:
+        """See `AsyncEvaluationClient.judgements`."""
+        return self._thread.iterate(self._client.judgements(uri))
+
+    def generate_dataset(
+        self,
+        documents: Sequence[str],
+        *,
+        language: str,
+        model: str,
+        questions_per_chunk: int = 2,
+        styles: Sequence[str] = (),
+        chunking: pb.Chunking | None = None,
+        filters: pb.QuestionFilters | None = None,
+        seed: int = 0,
+        spending_limit: float | None = None,
+        estimate_only: bool = False,
+    ) -> Iterator[pb.GenerateDatasetResponse]:
+        """See `AsyncEvaluationClient.generate_dataset`."""
+        return self._thread.iterate(
+            self._client.generate_dataset(
+                documents,
+                language=language,
+                model=model,
+                questions_per_chunk=questions_per_chunk,
+                styles=styles,
+                chunking=chunking,
+                filters=filters,
+                seed=seed,
+                spending_limit=spending_limit,
+                estimate_only=estimate_only,
+            )
+        )
+
 
 class CacheClient(_Client):
     """See `AsyncCacheClient`."""

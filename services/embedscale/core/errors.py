@@ -12,6 +12,7 @@ EmbedscaleError
 ├── NonFiniteEmbedding
 ├── EvaluationNotFinished, EvaluationAbandoned, NotComparable
 ├── TokenMissing, TokenInvalid, TokenExpired, RoleMissing
+├── GenerationLimitReached
 └── StoreUnavailable, Draining
 """
 
@@ -165,6 +166,10 @@ class NotComparable(EmbedscaleError):
 
 class EvaluationAbandoned(EmbedscaleError):
     """Evaluators died while they worked on the evaluation, so often that it was given up."""
+
+
+class GenerationLimitReached(EmbedscaleError):
+    """A data set in the making has cost what it may; its answers are kept."""
 
 
 class StoreUnavailable(EmbedscaleError):

@@ -131,6 +131,9 @@ class DatasetSource(Protocol):
     async def take_in(self, uri: str, *, lenient: bool) -> Imported:
         """Read and check anew and keep; where `lenient`, faults are left out and told. Raises as `load` does."""
 
+    def manifest(self, digest: str) -> str:
+        """JSON of all that a generated set was made from; empty for any other."""
+
     def cards(self) -> Sequence[DatasetCard]:
         """Cards of the data sets that need no path: those that ship, then the imported ones. Looks at the disk."""
 

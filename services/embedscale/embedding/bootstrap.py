@@ -11,14 +11,14 @@ from embedscale.embedding.admission import Admission
 from embedscale.embedding.cache_admin import CacheAdmin
 from embedscale.embedding.cache_bootstrap import build_cache
 from embedscale.embedding.cache_servicer import CACHE_SERVICE_NAME, CacheServicer
-from embedscale.embedding.catalog import Catalog, CatalogError, load_catalog
+from embedscale.embedding.catalog import Catalog, load_catalog
 from embedscale.embedding.read_through import ReadThrough
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.service import EmbeddingService
 from embedscale.embedding.servicer import SERVICE_NAME, EmbeddingServicer
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.servicekit.lifecycle import Application, run
-from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, load_settings
+from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, BadConfiguration, load_settings
 from embedscale.v1.cache_service_pb2_grpc import add_CacheServiceServicer_to_server
 from embedscale.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 
@@ -31,7 +31,7 @@ def serve(program: str, kind: type[SettingsT], build: Callable[[SettingsT, Catal
     try:
         catalog = load_catalog(settings.catalog)
         run(lambda: build(settings, catalog), settings)
-    except CatalogError as error:
+    except BadConfiguration as error:
         sys.stderr.write(f"{program}: {error}\n")
         raise SystemExit(EXIT_BAD_SETTINGS) from None
 

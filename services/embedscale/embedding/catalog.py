@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from embedscale.servicekit.settings import BadConfiguration
+
 Pooling = Literal["mean", "cls", "last_token"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["none", "int8", "nf4"]
@@ -15,7 +17,7 @@ Runtime = Literal["auto", "torch", "onnxruntime"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class CatalogError(Exception):
+class CatalogError(BadConfiguration):
     """The catalog has faults; the text lists all of them, a line each."""
 
 

@@ -1,8 +1,10 @@
 """`python -m embedscale.evaluator`."""
 
+import sys
+
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.servicekit.lifecycle import run
-from embedscale.servicekit.settings import load_settings
+from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, BadConfiguration, load_settings
 
 
 def main() -> None:
@@ -10,7 +12,11 @@ def main() -> None:
     settings = load_settings(EvaluatorSettings, "evaluator")
     from embedscale.evaluator.bootstrap import build
 
-    run(lambda: build(settings), settings)
+    try:
+        run(lambda: build(settings), settings)
+    except BadConfiguration as error:
+        sys.stderr.write(f"evaluator: {error}\n")
+        raise SystemExit(EXIT_BAD_SETTINGS) from None
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
 """Between the wire's messages about data sets and the domain's values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from embedscale.core.dataset import Dataset, DatasetCard, Imported, Lengths
+from embedscale.core.dataset import Dataset, DatasetCard, Imported, Judgements, Lengths
 from embedscale.core.dataset_audit import Audit, Finding, TokenAudit
 from embedscale.core.errors import InvalidField
 from embedscale.v1 import evaluation_service_pb2 as pb
 
+RowT = TypeVar("RowT")
+
 MAX_EXCERPTS = 500
 MAX_CHARACTERS = 1000
 _CHARACTERS = 500
+_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,41 @@ def to_import_response(imported: Imported, audit: Audit) -> pb.ImportDatasetResp
     """Write what was taken in; reads the set's card."""
     return pb.ImportDatasetResponse(
         dataset=to_dataset(imported.dataset.card),
-        audit=pb.DatasetAudit(
-            findings=map(_finding, audit.findings),
-            tokens=_tokens(audit.tokens) if audit.tokens else None,
-        ),
+        audit=to_audit(audit),
         faults=[pb.DatasetFault(kind=f.kind, place=f.place, message=f.message) for f in imported.faults],
     )
+
+
+def to_audit(audit: Audit) -> pb.DatasetAudit:
+    """Write an audit."""
+    tokens = _tokens(audit.tokens) if audit.tokens else None
+    return pb.DatasetAudit(findings=map(_finding, audit.findings), tokens=tokens)
+
+
+def to_rows(dataset: Dataset, part: pb.DatasetPart) -> Iterator[pb.ReadDatasetResponse]:
+    """Write all rows of a part, some to a message. Raises InvalidField."""
+    if part == pb.DATASET_PART_JUDGEMENTS:
+        for keys in _blocks(key for key, _ in dataset.queries()):
+            judged = zip(keys, dataset.judgements(keys), strict=True)
+            yield pb.ReadDatasetResponse(judgements=[_judgements(key, grades) for key, grades in judged])
+    elif part in (pb.DATASET_PART_QUERIES, pb.DATASET_PART_DOCUMENTS):
+        rows = dataset.queries() if part == pb.DATASET_PART_QUERIES else dataset.documents()
+        for block in _blocks(rows):
+            yield pb.ReadDatasetResponse(texts=[pb.DatasetText(id=key, text=text) for key, text in block])
+    else:
+        raise InvalidField("part is not set", field="part")
+
+
+def _judgements(query: str, grades: Judgements) -> pb.QueryJudgements:
+    judged = [pb.Judgement(document_id=key, grade=grade) for key, grade in grades.items()]
+    return pb.QueryJudgements(query_id=query, judgements=judged)
+
+
+def _blocks(rows: Iterable[RowT]) -> Iterator[list[RowT]]:
+    """Lists of a few rows each."""
+    given = iter(rows)
+    while block := list(islice(given, _ROWS)):
+        yield block
 
 
 def _finding(finding: Finding) -> pb.AuditFinding:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -24,7 +25,15 @@ from embedscale.evaluator.convert import (
     to_spec,
 )
 from embedscale.evaluator.convert_comparison import to_comparison, to_comparison_response
-from embedscale.evaluator.convert_dataset import to_dataset, to_excerpts, to_import_response, to_texts_response
+from embedscale.evaluator.convert_dataset import (
+    to_dataset,
+    to_excerpts,
+    to_import_response,
+    to_rows,
+    to_texts_response,
+)
+from embedscale.evaluator.convert_generation import to_generation, to_generation_response
+from embedscale.evaluator.generation.generator import DatasetGenerator
 from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.jobs import EvaluationJobs
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -36,12 +45,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
-    """See `evaluation_service.proto`. The rpcs that are not here answer UNIMPLEMENTED."""
+    """See `evaluation_service.proto`."""
 
-    def __init__(self, jobs: EvaluationJobs, datasets: DatasetSource, imports: DatasetImports) -> None:
+    def __init__(
+        self, jobs: EvaluationJobs, datasets: DatasetSource, imports: DatasetImports, generator: DatasetGenerator
+    ) -> None:
         self._jobs = jobs
         self._datasets = datasets
         self._imports = imports
+        self._generator = generator
 
     async def CreateEvaluation(
         self, request: pb.CreateEvaluationRequest, context: Context
@@ -115,7 +127,8 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         """Describe a data set."""
         dataset = await self._datasets.load(request.uri)
-        return pb.GetDatasetResponse(dataset=to_dataset(await asyncio.to_thread(lambda: dataset.card)))
+        card = await asyncio.to_thread(lambda: dataset.card)
+        return pb.GetDatasetResponse(dataset=to_dataset(card), manifest=self._datasets.manifest(card.digest))
 
     async def ListTexts(self, request: pb.ListTextsRequest, context: Context) -> pb.ListTextsResponse:
         """Read texts by id."""
@@ -127,3 +140,21 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """Take a data set in."""
         imported, audit = await self._imports.take_in(request.uri, lenient=request.lenient, model=request.model)
         return await asyncio.to_thread(to_import_response, imported, audit)
+
+    async def ReadDataset(
+        self, request: pb.ReadDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.ReadDatasetResponse]:
+        """Stream rows of a data set."""
+        dataset = await self._datasets.load(request.dataset)
+        rows = to_rows(dataset, request.part)
+        while (block := await asyncio.to_thread(next, rows, None)) is not None:
+            yield block
+
+    async def GenerateDataset(
+        self, request: pb.GenerateDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateDatasetResponse]:
+        """Make a data set."""
+        spec = to_generation(request, self._generator.tokenizer)
+        async with aclosing(self._generator.generate(spec, estimate_only=request.estimate_only)) as steps:
+            async for progress in steps:
+                yield to_generation_response(progress)

@@ -28,6 +28,15 @@ class EvaluatorSettings(EmbeddingAccess, ServerSettings):
     """Size of a data set at most, unpacked, in bytes."""
     kept_datasets: int = Field(default=100, ge=1, le=10_000)
     """Imported data sets that are kept; the least recently used are dropped beyond it."""
+    chat_models_file: Path | None = None
+    """YAML file of the chat models that may write questions; without it no data set can be generated. The key of model
+    NAME is in the environment variable EMBEDSCALE_CHAT_KEY_{NAME}, or in the file that ..._{NAME}_FILE names."""
+    prompts_folder: Path | None = None
+    """Folder of prompt templates (*.yaml) that are added to those that ship, or replace those of the same language."""
+    chunk_tokenizer: str = "multilingual-e5-small-local"
+    """Counts the tokens of chunks where a request names nothing: an embedding model, or "tiktoken:ENCODING"."""
+    kept_answers_seconds: float = Field(default=90 * 86400.0, gt=0)
+    """How long answers of chat models are kept, so that nothing is paid for twice."""
     redis_url: RedisUrlSetting = ""
     """URL of the Redis that keeps the evaluations, of the same kinds as the embedder's; all evaluators with the same
     Redis share their work. Without it they are kept in a file under the data folder."""

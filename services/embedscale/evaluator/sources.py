@@ -18,13 +18,17 @@ class DatasetSources:
     """The port `DatasetSource` over all kinds of URI; `origins` by scheme."""
 
     def __init__(self, kept: store.DatasetStore, origins: Mapping[str, Origin], max_bytes: int) -> None:
-        self._store = kept
+        self.store = kept
         self._origins = origins
         self._max_bytes = max_bytes
 
     def cards(self) -> Sequence[DatasetCard]:
         """See `DatasetSource`."""
-        return [*(builtin.load(uri).card for uri in builtin.known()), *self._store.cards()]
+        return [*(builtin.load(uri).card for uri in builtin.known()), *self.store.cards()]
+
+    def manifest(self, digest: str) -> str:
+        """See `DatasetSource`."""
+        return self.store.manifest(digest)
 
     async def load(self, uri: str) -> Dataset:
         """See `DatasetSource`; what is unchanged since it was imported is not read again."""
@@ -40,7 +44,7 @@ class DatasetSources:
         if uri.startswith(builtin.SCHEME):
             return builtin.load(uri)
         if uri.startswith(store.SCHEME):
-            return self._store.open(uri.removeprefix(store.SCHEME))
+            return self.store.open(uri.removeprefix(store.SCHEME))
         return None
 
     async def _until_cancelled(self, uri: str, *, lenient: bool, anew: bool) -> Imported:
@@ -54,16 +58,16 @@ class DatasetSources:
     def _import(self, uri: str, lenient: bool, anew: bool, stop: threading.Event) -> Imported:
         location = locate(uri)
         source = json.dumps([uri, lenient])
-        state, digest = (None if anew else self._store.seen(source)) or ("", "")
-        with self._store.draft() as draft:
+        state, digest = (None if anew else self.store.seen(source)) or ("", "")
+        with self.store.draft() as draft:
             fetched = self._origin(location).fetch(location, state, draft)
             if fetched is None:
-                return Imported(self._store.open(digest, uri))
-            built = self._store.add(uri, self._filler(location, fetched), lenient=lenient, stop=stop)
+                return Imported(self.store.open(digest, uri))
+            built = self.store.add(uri, self._filler(location, fetched), lenient=lenient, stop=stop)
         if fetched.state:
-            self._store.note(source, fetched.state, built.card.digest)
+            self.store.note(source, fetched.state, built.card.digest)
         shown = "" if anew else uri
-        return Imported(self._store.open(built.card.digest, shown), built.faults.first)
+        return Imported(self.store.open(built.card.digest, shown), built.faults.first)
 
     def _origin(self, location: Location) -> Origin:
         if location.scheme not in self._origins:

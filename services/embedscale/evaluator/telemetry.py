@@ -21,3 +21,12 @@ EVALUATION_STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400),
 )
+CHAT_CALLS = Counter(
+    "embedscale_chat_calls_total",
+    "Calls to language models that write questions, by catalog name and outcome: ok or the name of an error.",
+    ["model", "outcome"],
+)
+CHAT_TOKENS = Counter(
+    "embedscale_chat_tokens_total", "Tokens of their prompts and answers.", ["model"]
+)
+CHAT_DOLLARS = Counter("embedscale_chat_dollars_total", "US dollars they cost, at the catalog's price.", ["model"])

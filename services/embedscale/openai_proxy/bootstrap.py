@@ -9,17 +9,18 @@ from embedscale.embedding.catalog import Catalog, CatalogError, RemoteModel, Ups
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.openai_proxy.calls import Calls
 from embedscale.openai_proxy.engine import UpstreamEngine, upstream_names
-from embedscale.openai_proxy.keys import read_key
-from embedscale.openai_proxy.limiter import Bucket, Limiter, SharedLimiter, buckets
+from embedscale.openai_proxy.limiter import SharedLimiter
 from embedscale.openai_proxy.packer import Packer
-from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.tokens import load_tokenizer
 from embedscale.openai_proxy.upstream import Upstream
+from embedscale.servicekit.keys import read_key
 from embedscale.servicekit.lifecycle import Application
+from embedscale.servicekit.rate_limits import Bucket, Limiter, buckets
 from embedscale.servicekit.redis_url import parse_redis_url
+from embedscale.servicekit.retries import Retries
 
 
 def build(settings: ProxySettings, catalog: Catalog) -> Application:

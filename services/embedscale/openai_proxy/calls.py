@@ -11,13 +11,14 @@ from embedscale.embedding.catalog import RemoteModel
 from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
 from embedscale.embedding.waits import batch_span
 from embedscale.openai_proxy.bisection import isolate
-from embedscale.openai_proxy.limiter import Limiter
 from embedscale.openai_proxy.orders import QueuedText, Row, drop_late, fail, wanted
-from embedscale.openai_proxy.retries import Retries
 from embedscale.openai_proxy.spending import Spending
 from embedscale.openai_proxy.telemetry import UPSTREAM_DOLLARS, UPSTREAM_TOKENS
 from embedscale.openai_proxy.tokens import apportioned
-from embedscale.openai_proxy.upstream import TextsRefused, TryAgain, Upstream, UpstreamAnswer
+from embedscale.openai_proxy.upstream import TextsRefused, Upstream, UpstreamAnswer
+from embedscale.servicekit.openai_faults import TryAgain
+from embedscale.servicekit.rate_limits import Limiter
+from embedscale.servicekit.retries import Retries
 from embedscale.tracing.spans import Attributes, Span
 
 _TOKENS_PER_PRICE = 1e6

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import openai
 
@@ -15,18 +14,15 @@ from embedscale.core.embedding import Matrix
 from embedscale.core.errors import (
     EmbedscaleError,
     UpstreamChanged,
-    UpstreamRateLimited,
-    UpstreamRefusedKey,
     UpstreamRejected,
     UpstreamUnavailable,
 )
 from embedscale.embedding.catalog import RemoteModel
-from embedscale.openai_proxy.rate_headers import exhausted, retry_after
 from embedscale.openai_proxy.telemetry import UPSTREAM_CALLS, UPSTREAM_SECONDS
+from embedscale.servicekit.openai_faults import TryAgain, translated
+from embedscale.servicekit.rate_headers import exhausted
 from embedscale.tracing.spans import current_headers
 
-_DEFAULT_RETRY_AFTER_SECONDS = 5.0
-_MAY_PASS = (408, 409)
 _ABOUT_TEXTS = (400, 413, 422)
 _LENGTH_TOLERANCE = 0.01
 
@@ -38,17 +34,6 @@ class UpstreamAnswer:
     vectors: Matrix
     tokens: int | None
     pause: float | None
-
-
-class TryAgain(Exception):
-    """A call failed in a way that may pass: `told` are the seconds that the upstream asks for, if it does.
-
-    `refused` says whether it is known that nothing was computed, so that nothing is charged.
-    """
-
-    def __init__(self, error: EmbedscaleError, told: float | None = None, *, refused: bool) -> None:
-        super().__init__(error.message)
-        self.error, self.told, self.refused = error, told, refused
 
 
 class TextsRefused(Exception):
@@ -155,32 +140,7 @@ def _vector(given: object) -> Matrix:
 
 
 def _translated(error: openai.OpenAIError, name: str) -> Exception:
-    """Map an error of the SDK to ours."""
-    match error:
-        case openai.APIStatusError():
-            return _of_status(error, name)
-        case openai.APITimeoutError():
-            return TryAgain(UpstreamUnavailable(f"upstream {name!r} did not answer in time"), refused=False)
-        case openai.APIConnectionError():
-            unsent = isinstance(error.__cause__, httpx.ConnectError)
-            return TryAgain(UpstreamUnavailable(f"upstream {name!r} cannot be reached"), refused=unsent)
-        case _:
-            return UpstreamChanged(f"upstream {name!r} gave an answer that is not an embeddings answer")
-
-
-def _of_status(error: openai.APIStatusError, name: str) -> Exception:
-    status, headers = error.status_code, error.response.headers
-    if status in (401, 403):
-        return UpstreamRefusedKey(f"upstream {name!r} refused the key (HTTP {status})")
-    if status == 429:
-        told = retry_after(headers)
-        told = exhausted(headers) if told is None else told
-        pause = _DEFAULT_RETRY_AFTER_SECONDS if told is None else told
-        return TryAgain(
-            UpstreamRateLimited(f"upstream {name!r} limits the rate", retry_after=pause), told, refused=True
-        )
-    if status in _MAY_PASS or status >= 500:
-        failed = UpstreamUnavailable(f"upstream {name!r} failed (HTTP {status})")
-        return TryAgain(failed, retry_after(headers), refused=True)
-    refusal = UpstreamRejected(f"upstream {name!r} refused the request (HTTP {status})")
-    return TextsRefused(refusal) if status in _ABOUT_TEXTS else refusal
+    """Map an error of the SDK to ours; a refusal that may be for the sake of a text is told apart."""
+    ours = translated(error, name, "an embeddings answer")
+    about_texts = isinstance(error, openai.APIStatusError) and error.status_code in _ABOUT_TEXTS
+    return TextsRefused(ours) if about_texts and isinstance(ours, UpstreamRejected) else ours

@@ -125,6 +125,10 @@ class ServerSettings(ListenerSettings):
         return self
 
 
+class BadConfiguration(Exception):
+    """A file or variable beside the settings is wrong; the text lists all faults, a line each."""
+
+
 SettingsT = TypeVar("SettingsT", bound=ListenerSettings)
 
 

@@ -46,6 +46,7 @@ TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReaso
         wire.ERROR_REASON_EVALUATION_NOT_FINISHED,
     ),
     errors.EvaluationAbandoned: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_EVALUATION_ABANDONED),
+    errors.GenerationLimitReached: (grpc.StatusCode.FAILED_PRECONDITION, wire.ERROR_REASON_GENERATION_LIMIT),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_STORE_UNAVAILABLE),
     errors.Draining: (grpc.StatusCode.UNAVAILABLE, wire.ERROR_REASON_DRAINING),
     errors.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, wire.ERROR_REASON_TOKEN_MISSING),

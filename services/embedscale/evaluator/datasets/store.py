@@ -19,6 +19,7 @@ from embedscale.evaluator.datasets.intake import Intake
 
 SCHEME = "dataset:"
 _SUFFIX = ".sqlite"
+_MANIFEST_SUFFIX = ".manifest.json"
 _SEEN = "CREATE TABLE IF NOT EXISTS seen (source TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL)"
 _WAIT_SECONDS = 30.0
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -62,7 +63,20 @@ class DatasetStore:
             draft.replace(self._sets / f"{built.card.digest}{_SUFFIX}")
         for path in self._by_use()[self._kept :]:
             path.unlink(missing_ok=True)
+            path.with_suffix(_MANIFEST_SUFFIX).unlink(missing_ok=True)
         return built
+
+    def describe(self, digest: str, manifest: str) -> None:
+        """Keep with a set, as long as it is kept, what it was made from."""
+        with self.draft() as draft:
+            draft.write_text(manifest, "utf-8")
+            draft.replace(self._sets / f"{digest}{_MANIFEST_SUFFIX}")
+
+    def manifest(self, digest: str) -> str:
+        """Return what `describe` kept with a set; nothing where there is none."""
+        with suppress(FileNotFoundError):
+            return (self._sets / f"{digest}{_MANIFEST_SUFFIX}").read_text("utf-8")
+        return ""
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
