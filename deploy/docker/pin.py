@@ -30,4 +30,6 @@ def write_pins(name: str, requirements: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     write_pins("constraints.txt", [*sys.argv[1:], f"{ROOT}[{EXTRAS}]"])
-    write_pins("build-constraints.txt", tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"])
+    write_pins(
+        "build-constraints.txt", tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
+    )
