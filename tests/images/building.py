@@ -12,6 +12,10 @@ ROOT = Path(__file__).parents[2]
 BASE = re.search(r"^ARG BASE=(\S+)$", (ROOT / "deploy/docker/Dockerfile").read_text("utf-8"), re.MULTILINE)[1]
 OWN_BASE = "localhost/debian:slim"
 TESTED = ("evalctl", "openai-proxy", "openai-gateway", "evaluator", "embedder-cpu")
+_NOT_IN_SLIM = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
+_ARCHIVES = "var/cache/apt/archives"
+_SETTING = r"^(?:global|:env:)\.(cert|find-links|extra-index-url|index-url)='(.*)'$"
+_PLACE = r"^(file://)?/"
 
 
 def build(podman: Podman) -> None:
@@ -33,11 +37,15 @@ def _base(podman: Podman) -> list[str]:
 
 
 def _make_base(podman: Podman) -> None:
+    """Make what Debian's slim image is, by the same means: a minimal system without documents and package caches."""
     folder, release = podman.root / "debian", re.search(r"debian:(\w+)-", BASE)[1]
     if not (folder / "etc/os-release").exists():
         subprocess.run(["debootstrap", "--variant=minbase", release, folder], check=True, capture_output=True)
+    (folder / "etc/dpkg/dpkg.cfg.d/slim").write_text("".join(f"path-exclude /{place}/*\n" for place in _NOT_IN_SLIM))
+    (folder / "etc/apt/apt.conf.d/clean").write_text(f'DPkg::Post-Invoke {{ "rm -f /{_ARCHIVES}/*.deb"; }};\n')
+    left_out = [f"--exclude=./{place}/*" for place in (*_NOT_IN_SLIM, _ARCHIVES, "var/lib/apt/lists", "var/log")]
     archive = podman.root / "debian.tar"
-    subprocess.run(["tar", "--create", "--file", archive, "--directory", folder, "."], check=True)
+    subprocess.run(["tar", "--create", "--file", archive, "--directory", folder, *left_out, "."], check=True)
     podman("import", archive, OWN_BASE)
     archive.unlink()
 
@@ -45,14 +53,11 @@ def _make_base(podman: Podman) -> None:
 def _pip_of_this_machine(root: Path) -> list[str]:
     """Options that show the build this machine's settings of pip, with the folders and certificates they name."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True)
-    lines, mounts = ["[global]"], []
-    for name, value in re.findall(
-        r"^(?:global|:env:)\.(cert|find-links|extra-index-url|index-url)='(.*)'$", listed.stdout, re.MULTILINE
-    ):
-        words = value.replace("\\n", " ").split()
-        places = [Path(word.removeprefix("file://")) for word in words if word.startswith(("/", "file:///"))]
-        mounts += [f"--volume={place}:/host{place}:ro" for place in places]
-        lines.append(f"{name} = {' '.join(re.sub(r'^(file://)?/', r'\1/host/', word) for word in words)}")
-    settings = root / "pip.conf"
-    settings.write_text("\n".join(dict.fromkeys(lines)) + "\n")
-    return [*dict.fromkeys(mounts), f"--volume={settings}:/etc/pip.conf:ro"]
+    settings = dict(re.findall(_SETTING, listed.stdout, re.MULTILINE))
+    words = {name: value.replace("\\n", " ").split() for name, value in settings.items()}
+    named = [Path(re.sub(_PLACE, "/", word)) for values in words.values() for word in values if re.match(_PLACE, word)]
+    places = {path.parent for path in named}  # an index links to what lies beside it
+    inside = {name: " ".join(re.sub(_PLACE, r"\1/host/", word) for word in values) for name, values in words.items()}
+    file = root / "pip.conf"
+    file.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in inside.items()))
+    return [*(f"--volume={place}:/host{place}:ro" for place in sorted(places)), f"--volume={file}:/etc/pip.conf:ro"]

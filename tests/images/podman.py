@@ -1,6 +1,7 @@
 """podman in a sandbox: its images, containers and settings are apart from those of this machine."""
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ LOCKED_DOWN = (
     "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=1024",
     "--tmpfs=/tmp:mode=1777", "--tmpfs=/var/lib/embedscale:mode=1777,size=1g",
 )  # fmt: skip
+_LIMITS = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
 
 
 class Podman:
@@ -21,9 +23,9 @@ class Podman:
         self.root = root
         self.environment = {**os.environ, **_configured(root)}
 
-    def __call__(self, *arguments: str | Path, input: bytes | None = None) -> str:
+    def __call__(self, *arguments: str | Path, standard_input: bytes = b"") -> str:
         """Run a command, and return what it prints. Raises AssertionError with what it said if it fails."""
-        done = subprocess.run(["podman", *arguments], env=self.environment, input=input, capture_output=True)
+        done = subprocess.run(["podman", *arguments], env=self.environment, input=standard_input, capture_output=True)
         assert done.returncode == 0, f"podman {arguments[0]}: {done.stderr.decode()}"
         return done.stdout.decode().strip()
 
@@ -54,13 +56,14 @@ class Podman:
 
 
 def _configured(root: Path) -> Mapping[str, str]:
-    """Write podman's settings; containers of a machine without systemd need cgroups of podman's own."""
+    """Write podman's settings: cgroups of its own where there is no systemd, and no limit above this process's."""
     runtime = shutil.which("crun") or shutil.which("runc") or "crun"
     manager = "systemd" if Path("/run/systemd/system").is_dir() else "cgroupfs"
+    limits = [(name, min(4096, resource.getrlimit(kind)[1])) for name, kind in _LIMITS]
     storage, containers = root / "storage.conf", root / "containers.conf"
     storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/storage"\nrunroot = "{root}/run"\n')
     containers.write_text(
-        '[containers]\ndefault_ulimits = ["nofile=65536:65536", "nproc=4096:4096"]\n'
+        f"[containers]\ndefault_ulimits = {[f'{name}={most}:{most}' for name, most in limits]}\n"
         f'[engine]\nruntime = "{Path(runtime).name}"\ncgroup_manager = "{manager}"\nevents_logger = "file"\n'
         f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{root}/networks"\n'
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -167,7 +166,7 @@ def answered(url: str, headers: dict[str, str]) -> dict:
 
 def test_a_deployment_runs_with_its_security_context(podman: Podman) -> None:
     manifest = (Path(__file__).with_name("deployment.yaml")).read_text("utf-8").replace("VERSION", VERSION)
-    podman("play", "kube", "--network", NETWORK, "-", input=manifest.encode())
+    podman("play", "kube", "--network", NETWORK, "-", standard_input=manifest.encode())
     try:
         name = "embedder-pod-embedder"
         await_health(podman, name)
@@ -180,4 +179,4 @@ def test_a_deployment_runs_with_its_security_context(podman: Podman) -> None:
         podman("stop", "--time=30", name)
         assert podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
     finally:
-        podman("play", "kube", "--down", "-", input=manifest.encode())
+        podman("play", "kube", "--down", "-", standard_input=manifest.encode())
