@@ -13,7 +13,6 @@ BASE = re.search(r"^ARG BASE=(\S+)$", (ROOT / "deploy/docker/Dockerfile").read_t
 OWN_BASE = "localhost/debian:slim"
 TESTED = ("evalctl", "openai-proxy", "openai-gateway", "evaluator", "embedder-cpu")
 _NOT_IN_SLIM = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
-_ARCHIVES = "var/cache/apt/archives"
 _SETTING = r"^(?:global|:env:)\.(cert|find-links|extra-index-url|index-url)='(.*)'$"
 _PLACE = r"^(file://)?/"
 
@@ -42,8 +41,7 @@ def _make_base(podman: Podman) -> None:
     if not (folder / "etc/os-release").exists():
         subprocess.run(["debootstrap", "--variant=minbase", release, folder], check=True, capture_output=True)
     (folder / "etc/dpkg/dpkg.cfg.d/slim").write_text("".join(f"path-exclude /{place}/*\n" for place in _NOT_IN_SLIM))
-    (folder / "etc/apt/apt.conf.d/clean").write_text(f'DPkg::Post-Invoke {{ "rm -f /{_ARCHIVES}/*.deb"; }};\n')
-    left_out = [f"--exclude=./{place}/*" for place in (*_NOT_IN_SLIM, _ARCHIVES, "var/lib/apt/lists", "var/log")]
+    left_out = [f"--exclude=./{place}/*" for place in (*_NOT_IN_SLIM, "var/cache/apt", "var/lib/apt/lists", "var/log")]
     archive = podman.root / "debian.tar"
     subprocess.run(["tar", "--create", "--file", archive, "--directory", folder, *left_out, "."], check=True)
     podman("import", archive, OWN_BASE)
