@@ -10,8 +10,10 @@ from pathlib import Path
 
 LOCKED_DOWN = (
     "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=1024",
-    "--tmpfs=/tmp:mode=1777", "--tmpfs=/var/lib/embedscale:mode=1777,size=1g",
+    "--tmpfs=/tmp:mode=1777", "--volume=/var/lib/embedscale",
 )  # fmt: skip
+RIGHTS = Path(__file__).with_name("rights.py").read_text("utf-8")
+"""A program that tells, inside a container, what it may do."""
 _LIMITS = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
 
 
@@ -44,7 +46,7 @@ class Podman:
             print(f"{image}: {done.stdout}{done.stderr}")  # noqa: T201
             raise
         finally:
-            self("rm", "--force", "--time=0", name)
+            self("rm", "--force", "--volumes", "--time=0", name)
 
     def once(self, image: str, *options: str, command: tuple[str, ...] = ()) -> str:
         """Run a container, locked down, to its end, and return what it prints."""

@@ -17,31 +17,13 @@ from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import E5, MINILM
 from tests.images.building import TESTED
-from tests.images.conftest import NETWORK, VERSION, await_health, image, serve
-from tests.images.podman import Podman
+from tests.images.conftest import NETWORK, VERSION, image, serve
+from tests.images.podman import RIGHTS, Podman
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 TEXTS = ["Rent is paid on the first day of the month.", "Le loyer est dû le premier jour du mois.", "a"]
 BATCHES = 40
-INSIDE = """
-import importlib.metadata, importlib.util, json, os, shutil
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-def writable(path):
-    try:
-        open(path + "/probe", "w").close()
-    except OSError:
-        return False
-    return True
-folders = [folder for folder, _, _ in os.walk("/") if not folder.startswith(("/proc", "/sys", "/dev"))]
-print(json.dumps({
-    "uid": os.getuid(), "capabilities": int(status["CapEff"], 16), "no_new_privileges": int(status["NoNewPrivs"]),
-    "tools": [tool for tool in ("pip", "pip3", "gcc", "cc", "make", "curl") if shutil.which(tool)],
-    "pip": importlib.util.find_spec("pip") is not None, "torch": importlib.util.find_spec("torch") is not None,
-    "writable": [folder for folder in folders if writable(folder)],
-    "version": importlib.metadata.version("embedscale"),
-}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +34,7 @@ def client(podman: Podman, embedder_container: str) -> Iterator[EmbeddingClient]
 
 @pytest.mark.parametrize("role", TESTED)
 def test_an_image_has_what_its_role_needs_and_may_do_nothing_else(podman: Podman, role: str) -> None:
-    found = json.loads(podman.once(image(role), "--entrypoint=python", command=("-c", INSIDE)))
+    found = json.loads(podman.once(image(role), "--entrypoint=python", command=("-c", RIGHTS)))
     assert found == {
         "uid": 10001, "capabilities": 0, "no_new_privileges": 1, "tools": [], "pip": False,
         "torch": role.startswith("embedder"), "writable": ["/tmp", "/var/lib/embedscale"], "version": VERSION,
@@ -162,21 +144,3 @@ def answered(url: str, headers: dict[str, str]) -> dict:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.3)
-
-
-def test_a_deployment_runs_with_its_security_context(podman: Podman) -> None:
-    manifest = (Path(__file__).with_name("deployment.yaml")).read_text("utf-8").replace("VERSION", VERSION)
-    podman("play", "kube", "--network", NETWORK, "-", standard_input=manifest.encode())
-    try:
-        name = "embedder-pod-embedder"
-        await_health(podman, name)
-        found = json.loads(podman("exec", name, "python", "-c", INSIDE))
-        assert (found["uid"], found["capabilities"], found["no_new_privileges"]) == (10001, 0, 1)
-        assert found["writable"] == ["/tmp", "/var/lib/embedscale"]
-        assert podman("inspect", "--format={{.HostConfig.Memory}}", name) == str(2 * 2**30)
-        with EmbeddingClient(podman.address(name)) as client:
-            assert client.embed(TEXTS, model=MINILM, input_type="document").vectors.shape == (len(TEXTS), 384)
-        podman("stop", "--time=30", name)
-        assert podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
-    finally:
-        podman("play", "kube", "--down", "-", standard_input=manifest.encode())
