@@ -47,7 +47,8 @@ format: $(INSTALLED)  ## Format the code.
 images:  ## Build IMAGES, by default all, with podman or docker; IMAGE_OPTIONS are further options of its build.
 	@for image in $(IMAGES); do \
 	  $(ENGINE) build --file deploy/docker/Dockerfile --target "$$image" --tag "embedscale/$$image:$(VERSION)" \
-	    --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" $(IMAGE_OPTIONS) . || exit 1; \
+	    --label org.opencontainers.image.version=$(VERSION) \
+	    --label org.opencontainers.image.revision="$$(git rev-parse HEAD)" $(IMAGE_OPTIONS) . || exit 1; \
 	done
 
 images-test: $(INSTALLED)  ## Build the images and run them, locked down, with podman: about ten minutes, and 10 GB in .images.

@@ -14,8 +14,8 @@ HEADER = "# Written by `make pins`. Versions for CPUs and for CUDA are the same.
 
 
 def resolved(requirements: Sequence[str]) -> list[str]:
-    """What pip would install for some requirements into an empty environment, as NAME==VERSION."""
-    options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+    """What pip would install from PyPI, whatever this user has it do, into an empty environment, as NAME==VERSION."""
+    options = ["--isolated", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     command = [sys.executable, "-m", "pip", "install", *options, *requirements]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     found = [one["metadata"] for one in report["install"]]

@@ -18,6 +18,6 @@ SETTINGS: Mapping[str, type[BaseSettings]] = {
 }
 
 
-def refused(kind: type[BaseSettings], environment: Mapping[str, str]) -> list[str]:
+def unknown(kind: type[BaseSettings], environment: Mapping[str, str]) -> list[str]:
     """Variables that are no setting of a server."""
     return [name for name in environment if name.removeprefix("EMBEDSCALE_").lower() not in kind.model_fields]

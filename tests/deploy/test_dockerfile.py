@@ -1,6 +1,7 @@
 """The Dockerfile and what it installs: linted, pinned, and configured by settings that the servers have."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -11,13 +12,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.deploy.roles import SETTINGS, refused
+from embedscale.servicekit.settings import load_settings
+from tests.deploy.roles import SETTINGS, unknown
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 EXTRAS = ("embedder", "openai-proxy", "openai-gateway", "evaluator", "cli", "report", "parquet", "cloud", "hub")
+NEEDED = {"EMBEDSCALE_EMBEDDING_ADDRESSES": '["embedder:50051"]'}
 
 
 def stages() -> Mapping[str, list[str]]:
@@ -32,7 +35,8 @@ def stages() -> Mapping[str, list[str]]:
 
 
 def variables(lines: list[str]) -> dict[str, str]:
-    return dict(pair for line in lines if line.startswith("ENV ") for pair in re.findall(r"(\w+)=(\S+)", line))
+    words = [word for line in lines if line.startswith("ENV ") for word in shlex.split(line)[1:]]
+    return dict(word.split("=", 1) for word in words)
 
 
 def pins(name: str) -> dict[str, str]:
@@ -77,10 +81,16 @@ def test_an_image_has_a_numeric_user_and_a_first_process_that_passes_signals_on(
 
 
 @pytest.mark.parametrize("role", SETTINGS)
-def test_every_variable_of_an_image_is_a_setting_of_its_server(role: str) -> None:
+def test_every_variable_of_an_image_is_a_setting_that_its_server_accepts(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = {name: value for name, value in variables(stages()[role]).items() if name.startswith("EMBEDSCALE_")}
     assert {"EMBEDSCALE_HOST", "EMBEDSCALE_PORT"} <= set(given)
-    assert refused(SETTINGS[role], given) == []
+    assert unknown(SETTINGS[role], given) == []
+    for name, value in {**NEEDED, **given, "EMBEDSCALE_HOST": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["server"])
+    assert load_settings(SETTINGS[role], role).port == int(given["EMBEDSCALE_PORT"])
 
 
 def test_an_image_alone_does_not_listen_beyond_its_machine_in_plain_text() -> None:

