@@ -15,7 +15,7 @@ from tests.images.podman import Podman
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 NETWORK = "embedscale"
-READY_SECONDS = 60
+READY_SECONDS = 180
 
 
 @pytest.fixture(scope="session")
