@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import openai
 
@@ -157,7 +156,8 @@ def _translated(error: openai.OpenAIError, name: str) -> Exception:
         case openai.APITimeoutError():
             return TryAgain(UpstreamUnavailable(f"upstream {name!r} did not answer in time"), refused=False)
         case openai.APIConnectionError():
-            unsent = isinstance(error.__cause__, httpx.ConnectError)
+            # By its name: the SDK sends by httpx2, and older ones by httpx.
+            unsent = type(error.__cause__).__name__ == "ConnectError"
             return TryAgain(UpstreamUnavailable(f"upstream {name!r} cannot be reached"), refused=unsent)
         case _:
             return UpstreamChanged(f"upstream {name!r} gave an answer that is not an embeddings answer")
