@@ -10,6 +10,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 EXTRAS = "embedder,openai-proxy,openai-gateway,evaluator,cli,report,parquet,cloud,hub"
+# redis needs it before Python 3.11.3, and Debian 12 has 3.11.2.
+OLDER_PYTHON = "async-timeout>=4.0.3"
 HEADER = "# Written by `make pins`. Versions for CPUs and for CUDA are the same.\n"
 
 
@@ -29,7 +31,7 @@ def write_pins(name: str, requirements: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    write_pins("constraints.txt", [*sys.argv[1:], f"{ROOT}[{EXTRAS}]"])
+    write_pins("constraints.txt", [*sys.argv[1:], f"{ROOT}[{EXTRAS}]", OLDER_PYTHON])
     write_pins(
         "build-constraints.txt", tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
     )
