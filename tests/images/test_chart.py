@@ -12,7 +12,6 @@ from tests.images.podman import RIGHTS, Podman
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 VALUES = ("--set", "image.repository=localhost/embedscale", "--set", "embedders.pools[0].replicas=1")
-POD = "shop-embedscale-embedder-minilm-pod"
 ADDRESS = f'{{{{(index .NetworkSettings.Networks "{NETWORK}").IPAddress}}}}'
 
 
@@ -25,7 +24,8 @@ def container(podman: Podman) -> Iterator[str]:
     done = template("-f", example, *VALUES, "--show-only", "templates/embedder.yaml")
     assert done.returncode == 0, done.stderr
     podman("play", "kube", "--network", NETWORK, "-", standard_input=done.stdout.encode())
-    yield f"{POD}-embedder"
+    (name,) = podman("ps", "--filter=name=-pod.*-embedder$", "--format={{.Names}}").splitlines()
+    yield name
     podman("play", "kube", "--down", "-", standard_input=done.stdout.encode())
 
 
@@ -35,7 +35,9 @@ def test_a_deployment_of_the_chart_serves_within_its_rights_and_stops_well(podma
     assert (found["uid"], found["capabilities"], found["no_new_privileges"]) == (10001, 0, 1)
     assert found["writable"] == ["/tmp", "/var/lib/embedscale"]
     assert podman("inspect", "--format={{.HostConfig.Memory}}", container) == str(3 * 2**30)
-    address = podman("inspect", f"--format={ADDRESS}", podman("pod", "inspect", "--format={{.InfraContainerID}}", POD))
+    pod = podman("inspect", "--format={{.Pod}}", container)
+    network = podman("pod", "inspect", "--format={{.InfraContainerID}}", pod)
+    address = podman("inspect", f"--format={ADDRESS}", network)
     where = f"--env=EVALCTL_EMBEDDING_ADDRESS={address}:50051"
     command = ("embed", "--model", MINILM, "-o", "json", "What is a lease?")
     answer = json.loads(podman.once(image("evalctl"), f"--network={NETWORK}", where, command=command))

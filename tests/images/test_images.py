@@ -12,9 +12,10 @@ import grpc
 import numpy as np
 import pytest
 
-from embedscale.client import EmbeddingClient
+from embedscale.client import AsyncEmbeddingClient, EmbeddingClient
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from embedscale.v1.types_pb2 import INPUT_TYPE_DOCUMENT
 from tests.conftest import E5, MINILM, free_port
 from tests.images.building import TESTED
 from tests.images.conftest import NETWORK, VERSION, await_health, image, serve
@@ -50,12 +51,16 @@ def test_an_image_says_which_version_it_is(podman: Podman, role: str) -> None:
     assert described["User"] == "10001:10001"
 
 
-def test_the_embedder_s_vectors_are_those_of_a_process_outside(client: EmbeddingClient, embedder: str) -> None:
-    with EmbeddingClient([embedder]) as outside:
-        expected = outside.embed(TEXTS, model=MINILM, input_type="document").vectors
-    given = client.embed(TEXTS, model=MINILM, input_type="document").vectors
-    assert given.shape == (len(TEXTS), 384)
-    np.testing.assert_allclose(given, expected, atol=1e-5)
+async def test_the_embedder_s_vectors_are_those_of_a_process_outside(
+    podman: Podman, embedder_container: str, embedder: str
+) -> None:
+    vectors = []
+    for address in (podman.address(embedder_container), embedder):
+        async with AsyncEmbeddingClient([address]) as client:
+            vectors.append((await client.embed(TEXTS, model=MINILM, input_type="document")).vectors)
+    inside, outside = vectors
+    assert inside.shape == (len(TEXTS), 384)
+    np.testing.assert_allclose(inside, outside, atol=1e-5)
 
 
 def test_memory_is_limited(podman: Podman, embedder_container: str, client: EmbeddingClient) -> None:
@@ -72,8 +77,8 @@ async def test_a_stream_that_runs_when_the_container_is_told_to_stop_ends_well(p
             serve, stack, podman, "embedder-cpu", "--memory=2g", drain_seconds="60", cache_memory_bytes="0"
         )
         async with grpc.aio.insecure_channel(podman.address(name)) as channel:
-            stream = EmbeddingServiceStub(channel).EmbedStream(requests())
-            answers = [await stream.read()]
+            stream = aiter(EmbeddingServiceStub(channel).EmbedStream(requests()))
+            answers = [await anext(stream)]
             podman("kill", "--signal=TERM", name)
             running = podman("inspect", "--format={{.State.Running}}", name)
             answers += [answer async for answer in stream]
@@ -86,7 +91,7 @@ async def test_a_stream_that_runs_when_the_container_is_told_to_stop_ends_well(p
 async def requests():
     for number in range(BATCHES):
         inputs = [pb.Input(text=f"{number} {line} " + "word " * 150) for line in range(16)]
-        request = pb.EmbedRequest(model=MINILM, inputs=inputs, input_type=pb.INPUT_TYPE_DOCUMENT)
+        request = pb.EmbedRequest(model=MINILM, inputs=inputs, input_type=INPUT_TYPE_DOCUMENT)
         yield pb.EmbedStreamRequest(batch_id=str(number), request=request)
 
 
