@@ -5,9 +5,11 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 TOOLS = ("pip", "pip3", "gcc", "cc", "make", "curl")
+NOT_FILES = ("/proc", "/sys", "/dev")
 
 
 def writable(folder: str) -> bool:
@@ -20,8 +22,17 @@ def writable(folder: str) -> bool:
     return True
 
 
+def writable_folders() -> Iterator[str]:
+    """The uppermost of them."""
+    for folder, below, _ in os.walk("/"):
+        if folder in NOT_FILES:
+            below.clear()
+        elif writable(folder):
+            below.clear()
+            yield folder
+
+
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-folders = [folder for folder, _, _ in os.walk("/") if not folder.startswith(("/proc", "/sys", "/dev"))]
 found = {
     "uid": os.getuid(),
     "capabilities": int(status["CapEff"], 16),
@@ -29,7 +40,7 @@ found = {
     "tools": [tool for tool in TOOLS if shutil.which(tool)],
     "pip": importlib.util.find_spec("pip") is not None,
     "torch": importlib.util.find_spec("torch") is not None,
-    "writable": [folder for folder in folders if writable(folder)],
+    "writable": list(writable_folders()),
     "version": importlib.metadata.version("embedscale"),
 }
 print(json.dumps(found))  # noqa: T201

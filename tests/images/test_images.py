@@ -24,7 +24,7 @@ from tests.images.podman import RIGHTS, Podman
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 TEXTS = ["Rent is paid on the first day of the month.", "Le loyer est dû le premier jour du mois.", "a"]
-BATCHES = 40
+BATCHES = 10
 
 
 @pytest.fixture(scope="module")
