@@ -41,6 +41,6 @@ def test_a_deployment_of_the_chart_serves_within_its_rights_and_stops_well(podma
     where = f"--env=EVALCTL_EMBEDDING_ADDRESS={address}:50051"
     command = ("embed", "--model", MINILM, "-o", "json", "What is a lease?")
     answer = json.loads(podman.once(image("evalctl"), f"--network={NETWORK}", where, command=command))
-    assert MINILM in json.dumps(answer)
+    assert answer["tokens_used"] == 7
     podman("stop", "--time=40", container)
     assert podman("inspect", "--format={{.State.ExitCode}}", container) == "0"
