@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedscale.cli.local_cluster import free_port
 from embedscale.core.errors import UpstreamRejected
-from embedscale.embedding.catalog import UpstreamEntry
+from embedscale.embedding.catalog import RemoteModel, UpstreamEntry, load_catalog
 from embedscale.openai_proxy.bisection import isolate
 from embedscale.openai_proxy.bootstrap import packing_limits
 from embedscale.openai_proxy.orders import Order, QueuedText
 from embedscale.openai_proxy.packer import Packer
-from embedscale.openai_proxy.upstream import TextsRefused
+from embedscale.openai_proxy.upstream import TextsRefused, Upstream
+from embedscale.servicekit.openai_faults import TryAgain
 from embedscale.servicekit.rate_headers import LONGEST_SECONDS, exhausted, retry_after
 from embedscale.servicekit.rate_limits import LocalLimiter, buckets
 from embedscale.servicekit.retries import Retries
@@ -177,3 +179,13 @@ async def test_no_minute_has_more_tokens_than_its_limit_however_calls_are_packed
         spent.append((now, call))
     for start, _ in spent:
         assert sum(tokens for at, tokens in spent if start <= at < start + 60) <= 10_000
+
+
+async def test_a_call_that_never_reached_the_upstream_is_known_to_be_unsent() -> None:
+    model = load_catalog().models["text-embedding-3-small"]
+    assert isinstance(model, RemoteModel)
+    upstream = Upstream("nobody", f"http://127.0.0.1:{free_port()}/v1", "key", timeout_seconds=5)
+    with pytest.raises(TryAgain, match="cannot be reached") as caught:
+        await upstream.embed("text-embedding-3-small", ["a"], model, 5)
+    await upstream.close()
+    assert caught.value.refused

@@ -26,7 +26,5 @@ CHAT_CALLS = Counter(
     "Calls to language models that write questions, by catalog name and outcome: ok or the name of an error.",
     ["model", "outcome"],
 )
-CHAT_TOKENS = Counter(
-    "embedscale_chat_tokens_total", "Tokens of their prompts and answers.", ["model"]
-)
+CHAT_TOKENS = Counter("embedscale_chat_tokens_total", "Tokens of their prompts and answers.", ["model"])
 CHAT_DOLLARS = Counter("embedscale_chat_dollars_total", "US dollars they cost, at the catalog's price.", ["model"])
