@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from embedscale.openai_proxy.keys import key_variable
 
 from embedscale.cli.contexts import Contexts
 from embedscale.cli.main import main
@@ -18,6 +17,7 @@ from embedscale.evaluator.servicer import SERVICE_NAME as EVALUATION
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy.settings import ProxySettings
+from embedscale.servicekit.keys import key_variable
 from embedscale.servicekit.settings import load_settings
 from tests.deploy.chart_tools import (
     CHART,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from embedscale.openai_proxy.keys import key_variable
 
+from embedscale.servicekit.keys import key_variable
 from embedscale.servicekit.settings import load_settings
 from tests.deploy.roles import SETTINGS, unknown
 

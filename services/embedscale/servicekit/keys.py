@@ -8,7 +8,6 @@ from embedscale.servicekit.settings import BadConfiguration
 
 NO_KEY = "none"
 
-
 UPSTREAM_KEYS = "EMBEDSCALE_UPSTREAM_KEY_"
 CHAT_KEYS = "EMBEDSCALE_CHAT_KEY_"
 
