@@ -26,6 +26,8 @@ from tests.fakes.name_server import NameServer
 NAME = "embedders.test"
 STREAMS, CALLS, BATCHES = 16, 16, 3
 GRACE = 60.0
+SOON_OLD = ("--drain-seconds", "30", "--max-connection-age-seconds", "2")
+"""Connections that age fast, so that callers look their names up again within the test."""
 NO_RETRIES = ClientOptions(retries=0, concurrent_batches=1)
 
 
@@ -177,13 +179,14 @@ async def replace(old: Pod, new: Pod, names: NameServer) -> None:
 async def test_a_rolling_restart_fails_no_call_and_a_death_only_what_was_under_way(
     tmp_path: Path, pods: list[Pod], names: NameServer
 ) -> None:
-    started = await replicas(tmp_path, names, pods, "--drain-seconds", "30")
+    started = await replicas(tmp_path, names, pods, *SOON_OLD)
     target = names.target(started[0].port)
     async with AsyncEmbeddingClient([target], NO_RETRIES) as client, load(client) as running:
         await running.until(20)
         assert all([await pod.calls() for pod in started])
         new = await rolled(tmp_path, started, pods, names)
         await in_use(running, new)
+        await scaled_up_and_down(tmp_path, new, pods, names, running)
         answered = running.answered
         new[0].kill()
         await running.until(30)
@@ -194,15 +197,29 @@ async def test_a_rolling_restart_fails_no_call_and_a_death_only_what_was_under_w
 async def rolled(folder: Path, old: list[Pod], pods: list[Pod], names: NameServer) -> list[Pod]:
     new = []
     for number, pod in enumerate(old):
-        new.append(embedder(folder, "--drain-seconds", "30", host=f"127.0.0.{number + 5}", port=pod.port))
+        new.append(embedder(folder, *SOON_OLD, host=f"127.0.0.{number + 5}", port=pod.port))
         pods.append(new[-1])
         await replace(pod, new[-1], names)
     return new
 
 
+async def scaled_up_and_down(
+    folder: Path, present: list[Pod], pods: list[Pod], names: NameServer, running: Load
+) -> None:
+    """No connection breaks that would tell of a further one."""
+    more = embedder(folder, *SOON_OLD, host="127.0.0.9", port=present[0].port)
+    pods.append(more)
+    await more.ready()
+    names.addresses = [*names.addresses, more.host]
+    await in_use(running, [more])
+    names.addresses = [host for host in names.addresses if host != more.host]
+    more.signal(signal.SIGTERM)
+    assert await more.ended(30) == 0
+
+
 async def in_use(running: Load, pods: list[Pod]) -> None:
     """Hold that each of the pods is used, within seconds."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while not all([await pod.calls() for pod in pods]):
         assert time.monotonic() < deadline, [await pod.calls() for pod in pods]
         await running.until(5)
