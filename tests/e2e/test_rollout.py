@@ -24,7 +24,7 @@ from tests.e2e.load import PASSAGES, Load, eventually, load, same
 from tests.fakes.name_server import NameServer
 
 NAME = "embedders.test"
-STREAMS, CALLS, BATCHES = 16, 16, 3
+STREAMS, CALLS, BATCHES = 32, 16, 3
 GRACE = 60.0
 SOON_OLD = ("--drain-seconds", "30", "--max-connection-age-seconds", "2")
 """Connections that age fast, so that callers look their names up again within the test."""
@@ -48,7 +48,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
     server.close()
 
 
-# --- one server: probes from before its start to after its end, and a signal while 32 calls are under way
+# --- one server: probes from before its start to after its end, and a signal while 32 streams and 16 calls are under way
 
 
 async def test_probes_tell_the_truth_and_a_stop_under_load_loses_nothing(tmp_path: Path, pods: list[Pod]) -> None:
