@@ -65,6 +65,19 @@ async def test_old_answers_are_forgotten(tmp_path: Path) -> None:
     await ledger.close()
 
 
+async def test_old_answers_are_forgotten_by_an_evaluator_that_never_ends(tmp_path: Path) -> None:
+    file = tmp_path / "answers.sqlite"
+    ledger = Ledger(file, DAY)
+    await ledger.put("m", "old", "p", ANSWER)
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE answers SET time = time - 90000")
+    database.close()
+    await ledger.put("m", "new", "p", ANSWER)
+    assert await ledger.get("m", "old", "p") is None
+    assert await ledger.get("m", "new", "p") == ANSWER
+    await ledger.close()
+
+
 async def test_a_file_that_is_none_is_an_error_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_text("no database, but long enough to be taken for one" * 50)
     ledger = Ledger(tmp_path / "answers.sqlite", DAY)
