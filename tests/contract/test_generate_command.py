@@ -126,3 +126,10 @@ async def test_what_is_wrong_is_said_in_a_line(where: tuple[str, str], tmp_path:
         code, out, err = await evalctl("generate", "documents", *HOW, *changed, "-y", *where, folder=tmp_path)
         assert (code, out) == (2, "")
         assert words in err.splitlines()[-1]
+
+
+async def test_a_name_that_no_request_can_hold_is_refused_in_a_line(where: tuple[str, str], tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    code, out, err = await evalctl("generate", name, *HOW, "-y", *where, folder=tmp_path)
+    assert (code, out) == (2, "")
+    assert err == r"evalctl: 'caf\udce9.txt': the name is not UTF-8" "\n"

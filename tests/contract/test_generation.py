@@ -33,7 +33,14 @@ from tests.contract.generation import (
 from tests.fakes.chat_endpoint import NUMBERINGS, ChatEndpoint, running
 
 CHUNKS = 10
-FORMS = [*(f"numbering {place}" for place in range(len(NUMBERINGS))), "bullets", "preamble", "fence", "json"]
+FORMS = [
+    *(f"numbering {place}" for place in range(len(NUMBERINGS))),
+    "bullets",
+    "preamble",
+    "fence",
+    "json",
+    "half a character",
+]
 
 
 @pytest.fixture
@@ -198,6 +205,16 @@ async def test_failures_that_stay_end_it_and_leak_nothing(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("opened", [{"concurrency": 1}], indirect=True)
+async def test_nothing_new_is_asked_after_an_error(
+    opened: AsyncEvaluationClient, endpoint: ChatEndpoint, documents: Path
+) -> None:
+    endpoint.fault = "http401"
+    with pytest.raises(FailedPrecondition):
+        await generated(opened, [documents])
+    assert endpoint.calls == 1
+
+
 async def test_who_asks_again_pays_only_for_what_is_new(
     opened: AsyncEvaluationClient, endpoint: ChatEndpoint, documents: Path
 ) -> None:
@@ -211,8 +228,12 @@ async def test_who_asks_again_pays_only_for_what_is_new(
     third = (await generated(opened, [documents]))[-1]
     assert (third.usage.calls, endpoint.calls) == (1, CHUNKS + 1)
     assert third.dataset.digest != first.dataset.digest
+    elsewhere = write_documents(documents.parent / "elsewhere", 1, 1)
+    (elsewhere / "depots-0.txt").write_text("Depot 98 stands in Brno and has two crates.")
+    fourth = (await generated(opened, [documents, elsewhere]))[-1]
+    assert (fourth.usage.calls, endpoint.calls) == (1, CHUNKS + 2)
     await generated(opened, [documents], seed=1)
-    assert endpoint.calls == 2 * (CHUNKS + 1)
+    assert endpoint.calls == 2 * CHUNKS + 3
 
 
 async def test_two_who_ask_for_the_same_at_once_pay_once(
@@ -337,6 +358,24 @@ async def test_a_judge_and_a_round_trip_drop_what_they_do_not_find(
     manifest = json.loads(last.manifest)
     assert manifest["models"]["judge"]["name"] == JUDGE
     assert manifest["filters"]["round_trip_model"] == MINILM
+
+
+async def test_what_a_judge_was_asked_is_awaited_after_an_error_and_kept(
+    opened: AsyncEvaluationClient, endpoint: ChatEndpoint, documents: Path
+) -> None:
+    endpoint.by_words = {
+        "<question>\nHow many crates are stored in depot 1?": "hang",
+        "<question>\nWho is in charge of depot 1?": "http401",
+    }
+    filters = pb.QuestionFilters(judge_model=JUDGE)
+    with pytest.raises(FailedPrecondition):
+        await generated(opened, [documents], filters=filters)
+    before = endpoint.calls
+    assert before <= CHUNKS + 4, "nothing new is asked after an error"
+    endpoint.by_words = {}
+    last = (await generated(opened, [documents], filters=filters))[-1]
+    assert last.questions.kept == 2 * CHUNKS
+    assert set(endpoint.answered.values()) == {1}
 
 
 async def test_the_manifest_names_all_that_the_set_was_made_from(

@@ -152,6 +152,7 @@ def written(prompt: str, form: str) -> str:
         "bullets": _lines(questions, "- {1}"),
         "preamble": f"Here are {len(questions)} questions about the document:\n\n{plain}\n\nI hope these help!",
         "fence": f"```\n{plain}\n```",
+        "half a character": f"{plain}\ud83d",
         "fewer": plain.splitlines()[0],
         "more": "\n".join([plain, "8. What are the rules of depot 0?", "9. When was depot 0 founded?"]),
         "empty": "",

@@ -1,11 +1,14 @@
 """Chunks: nothing lost, none too long, the same every time."""
 
 import asyncio
+import itertools
 import re
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import llama_index.core
 import pytest
@@ -16,7 +19,9 @@ from embedscale.core.dataset_audit import TokenLimits
 from embedscale.core.documents import Chunk, ChunkerKind, Chunking, Heading, SourceDocument
 from embedscale.core.embedding import InputType
 from embedscale.core.errors import DatasetInvalid, InvalidField
+from embedscale.evaluator.documents import cuts
 from embedscale.evaluator.documents.chunking import chunked
+from embedscale.evaluator.documents.sentences import sentences
 from embedscale.servicekit.tiktoken_files import load_encoding
 
 SPECIAL = 2
@@ -220,3 +225,37 @@ def test_a_line_of_megabytes_takes_time_by_its_length(unit: str, kind: ChunkerKi
 
     seconds(10_000)
     assert seconds(400_000) < 30 * seconds(50_000) + 1
+
+
+def test_headings_of_all_nine_levels_of_word_are_kept() -> None:
+    headings = tuple(Heading(10 * level, level, str(level)) for level in range(1, 10))
+    text = " " * 95 + "word"
+    assert cut(text, headings=headings)[0].headings == tuple("123456789")
+
+
+async def test_long_paragraphs_are_not_cut_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+
+    def noted(*arguments: Any) -> Iterator[Any]:
+        threads.add(threading.get_ident())
+        return sentences(*arguments)
+
+    monkeypatch.setattr(cuts, "sentences", noted)
+    document = SourceDocument("doc", "This is a plain sentence. " * 100)
+    chunks = await chunked(document, Chunking("words", ChunkerKind.PARAGRAPH, 40), Words(), language="en")
+    assert len(chunks) > 10
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_many_headings_take_no_time_by_their_square() -> None:
+    def seconds(count: int) -> float:
+        lines = [f"Title\n\nThis is text number {place}.\n\n" for place in range(count)]
+        starts = itertools.accumulate(map(len, lines), initial=0)
+        headings = tuple(Heading(start, 2, "Title") for start, _ in zip(starts, lines, strict=False))
+        start = time.process_time()
+        assert len(cut("".join(lines), ChunkerKind.SECTION, headings=headings)) == count
+        return time.process_time() - start
+
+    seconds(10)
+    assert seconds(32_000) < 30 * seconds(2_000) + 1

@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pypdf
@@ -77,6 +78,16 @@ def test_other_encodings_and_binary_data_are_refused(tmp_path: Path) -> None:
     assert "no text" in refusal(path, b" \r\n ")
 
 
+def test_binary_data_is_refused_without_a_list_of_it(tmp_path: Path) -> None:
+    data = bytes(4 * 2**20)
+    tracemalloc.start()
+    try:
+        assert refusal(tmp_path / "a.txt", data) == "a.txt: binary data, not text"
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
 def test_markdown_keeps_headings_and_loses_marks(tmp_path: Path) -> None:
     document = only(tmp_path / "a.md", MARKDOWN)
     assert titles(document) == [(1, "Rules of law"), (2, "Tables"), (1, "Under")]
@@ -114,6 +125,16 @@ def test_docx_keeps_headings_and_tables(tmp_path: Path) -> None:
     assert document.text == (
         "Handbook\n\nIt begins.\n\nRights\n\nAll have rights.\tSome more.\n\nleft\n\nright\n\nDuties\n\nNone."
     )
+
+
+def test_text_that_was_moved_in_a_docx_is_read_where_it_is_now(tmp_path: Path) -> None:
+    moved = "<w:p><w:{0} w:id='{1}' w:author='a'><w:r><w:t>Moved.</w:t></w:r></w:{0}></w:p>"
+    stays = "<w:p><w:r><w:t>Stays.</w:t></w:r></w:p>"
+    body = moved.format("moveFrom", 1) + stays + moved.format("moveTo", 2)
+    space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    content = f'<w:document xmlns:w="{space}"><w:body>{body}</w:body></w:document>'
+    data = with_part(docx_bytes(), "word/document.xml", content.encode())
+    assert only(tmp_path / "a.docx", data).text == "Stays.\n\nMoved."
 
 
 def test_pdf_is_read_page_by_page(tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ def test_files_of_the_same_name_have_ids_of_their_own(folder: Path) -> None:
     assert ids(read(folder, folder / "deep/*.txt", folder / "*.txt")) == ["a.txt", "deep/a.txt"]
 
 
+def test_an_id_is_text_whatever_the_bytes_of_a_name(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("Text.")
+    found = ids(read(folder, folder / "*.txt"))
+    assert found == ["a.txt", r"caf\udce9.txt"]
+    assert "".join(found).encode()
+
+
+@pytest.mark.parametrize("pattern", ["**.md", "deep/a**/*.md"])
+def test_a_glob_that_no_python_reads_alike_is_refused(folder: Path, pattern: str) -> None:
+    with pytest.raises(DatasetInvalid, match="must stand alone") as caught:
+        read(folder, folder / pattern)
+    assert caught.value.field == "documents"
+
+
 @pytest.mark.parametrize("name", ["picture.png", "LICENSE", "deep/empty.txt"])
 def test_a_file_that_is_named_itself_is_never_skipped(folder: Path, name: str) -> None:
     with pytest.raises(DatasetInvalid, match=r"unknown kind of document; there are \.txt|no text") as caught:

@@ -121,5 +121,10 @@ def _made(kind: Callable[[Address, ClientOptions], Client], address: Address, op
 
 
 def located(dataset: str, folder: Path = Path()) -> str:
-    """Make a path absolute, since the evaluator has another working directory; leave URIs as they are."""
+    """Make a path absolute, since the evaluator has another working directory; leave URIs as they are.
+
+    Raises CommandFailed for a name that is not UTF-8, which no request can hold.
+    """
+    if dataset.encode("utf-8", "ignore").decode() != dataset:
+        raise CommandFailed(f"{dataset!r}: the name is not UTF-8", EXIT_USER)
     return dataset if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", dataset) else str((folder / dataset).absolute())

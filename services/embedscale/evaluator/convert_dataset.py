@@ -16,6 +16,7 @@ MAX_EXCERPTS = 500
 MAX_CHARACTERS = 1000
 _CHARACTERS = 500
 _ROWS = 50
+_MESSAGE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def to_rows(dataset: Dataset, part: pb.DatasetPart) -> Iterator[pb.ReadDatasetRe
             yield pb.ReadDatasetResponse(judgements=[_judgements(key, grades) for key, grades in judged])
     elif part in (pb.DATASET_PART_QUERIES, pb.DATASET_PART_DOCUMENTS):
         rows = dataset.queries() if part == pb.DATASET_PART_QUERIES else dataset.documents()
-        for block in _blocks(rows):
+        for block in _text_blocks(rows):
             yield pb.ReadDatasetResponse(texts=[pb.DatasetText(id=key, text=text) for key, text in block])
     else:
         raise InvalidField("part is not set", field="part")
@@ -101,6 +102,20 @@ def _blocks(rows: Iterable[RowT]) -> Iterator[list[RowT]]:
     """Lists of a few rows each."""
     given = iter(rows)
     while block := list(islice(given, _ROWS)):
+        yield block
+
+
+def _text_blocks(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """The same, with less where texts are so long that a message would be too large."""
+    block: list[tuple[str, str]] = []
+    length = 0
+    for key, text in texts:
+        if block and (len(block) == _ROWS or length + len(text) > _MESSAGE_CHARACTERS):
+            yield block
+            block, length = [], 0
+        block.append((key, text))
+        length += len(text)
+    if block:
         yield block
 
 

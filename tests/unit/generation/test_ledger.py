@@ -65,6 +65,19 @@ async def test_old_answers_are_forgotten(tmp_path: Path) -> None:
     await ledger.close()
 
 
+async def test_old_answers_are_forgotten_by_an_evaluator_that_never_ends(tmp_path: Path) -> None:
+    file = tmp_path / "answers.sqlite"
+    ledger = Ledger(file, DAY)
+    await ledger.put("m", "old", "p", ANSWER)
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE answers SET time = time - 90000")
+    database.close()
+    await ledger.put("m", "new", "p", ANSWER)
+    assert await ledger.get("m", "old", "p") is None
+    assert await ledger.get("m", "new", "p") == ANSWER
+    await ledger.close()
+
+
 async def test_a_file_that_is_none_is_an_error_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_text("no database, but long enough to be taken for one" * 50)
     ledger = Ledger(tmp_path / "answers.sqlite", DAY)
@@ -75,7 +88,7 @@ async def test_a_file_that_is_none_is_an_error_of_the_store(tmp_path: Path) -> N
 
 async def test_the_same_is_asked_once_and_counted_once(tmp_path: Path) -> None:
     ledger, writer = Ledger(tmp_path / "answers.sqlite", DAY), Writer()
-    askings = [Asking(writer, ledger, Spending(None)) for _ in range(3)]
+    askings = [Asking(writer, ledger, Spending(None), lambda: None) for _ in range(3)]
     await asyncio.gather(*(asking.answer("a", Prompt("p")) for asking in askings for _ in range(4)))
     assert writer.calls == 1
     assert sum(asking.usage.calls for asking in askings) == 1
@@ -87,12 +100,12 @@ async def test_the_same_is_asked_once_and_counted_once(tmp_path: Path) -> None:
 
 async def test_what_was_paid_before_counts_against_the_limit(tmp_path: Path) -> None:
     ledger, writer = Ledger(tmp_path / "answers.sqlite", DAY), Writer()
-    first = Asking(writer, ledger, Spending(0.5))
+    first = Asking(writer, ledger, Spending(0.5), lambda: None)
     for about in ("a", "b"):
         await first.answer(about, Prompt("p"))
     with pytest.raises(GenerationLimitReached, match=r"0\.5 US dollars, of which 0\.5000 are spent"):
         await first.answer("c", Prompt("p"))
-    second = Asking(writer, ledger, Spending(0.6))
+    second = Asking(writer, ledger, Spending(0.6), lambda: None)
     assert await second.kept("a", Prompt("p"))
     assert await second.kept("b", Prompt("p"))
     with pytest.raises(GenerationLimitReached):

@@ -57,6 +57,8 @@ def test_questions_are_read_in_whatever_form(form: str) -> None:
         ("I'm sorry, I can't do that.", Failure.REFUSED),
         ("I'm sorry, but could you send me the document?", Failure.REFUSED),
         ("i'm sorry", Failure.REFUSED),
+        ('Here it is:\n[\n{\n"quote": "Jana",\n"question": "Who runs depot 4?"\n}\n]', Failure.UNREADABLE),
+        ('Here they are:\n[\n"Who runs depot 4?",\n"How many crates are there?"\n]', Failure.UNREADABLE),
         ("申し訳ありませんが、できません。", Failure.REFUSED),
         ("The document is about depots.", Failure.UNREADABLE),
         ("1. Here are two questions:", Failure.UNREADABLE),

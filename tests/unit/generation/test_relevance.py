@@ -1,6 +1,7 @@
 """Which chunks hold the answer, for any way of cutting."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -130,3 +131,15 @@ def test_time_grows_with_the_corpus_and_not_with_its_square() -> None:
     candidates = [Candidate("?", (key,), quote=chunk.text[100:300]) for key, chunk in chunks.items()] * 3
     found = Relevance(chunks).of(candidates)
     assert found == [list(candidate.chunks) for candidate in candidates]
+
+
+def test_a_text_that_repeats_itself_takes_no_time_by_its_square() -> None:
+    """Each chunk has each middle thousands of times, as a table of zeros has."""
+    count, size = 150, 4000
+    text = "0 " * (count * size // 2)
+    chunks = cut("a", text, [(start, start + size) for start in range(0, len(text), size)])
+    candidates = [Candidate("?", (key,), quote="0 " * (size // 2 - place)) for place, key in enumerate(chunks)]
+    before = time.process_time()
+    found = Relevance(chunks).of(candidates)
+    assert time.process_time() - before < 1
+    assert [set(keys) for keys in found] == [set(chunks)] * count

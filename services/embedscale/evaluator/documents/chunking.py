@@ -65,6 +65,7 @@ class _Chunker:
         self._chunking = chunking
         self._count = count
         self._longest = min(chunking.max_tokens * _CHARACTERS_PER_TOKEN, _MOST_CHARACTERS)
+        self._paths = _paths(self._document.headings)
 
     async def chunks(self, pieces: Sequence[Piece]) -> list[Chunk]:
         """Chunks of the pieces."""
@@ -85,14 +86,18 @@ class _Chunker:
         fitting, tokens = list(pieces), [-1] * len(pieces)
         while -1 in tokens:
             await self._count_short(fitting, tokens)
-            cut: list[Piece] = []
-            known: list[int] = []
-            for piece, found in zip(fitting, tokens, strict=True):
-                parts = self._parts(piece, found)
-                cut += parts
-                known += [found] if parts == [piece] else [-1] * len(parts)
-            fitting, tokens = cut, known
+            fitting, tokens = await asyncio.to_thread(self._cut, fitting, tokens)
         return fitting, tokens
+
+    def _cut(self, pieces: Sequence[Piece], tokens: Sequence[int]) -> tuple[list[Piece], list[int]]:
+        """Cut what is too long; the tokens of what was cut are -1."""
+        cut: list[Piece] = []
+        known: list[int] = []
+        for piece, found in zip(pieces, tokens, strict=True):
+            parts = self._parts(piece, found)
+            cut += parts
+            known += [found] if parts == [piece] else [-1] * len(parts)
+        return cut, known
 
     async def _count_short(self, pieces: Sequence[Piece], tokens: list[int]) -> None:
         """Count what is not counted yet, but for pieces so long that they cannot fit."""
@@ -137,7 +142,8 @@ class _Chunker:
 
     def _chunk(self, span: tuple[int, int], tokens: int) -> Chunk:
         start, end = span
-        path = _path(self._document.headings, start)
+        under = bisect_right(self._document.headings, start, key=lambda heading: heading.start)
+        path = self._paths[under - 1] if under else ()
         return Chunk(self._document.id, start, end, self._document.text[start:end], tokens, path)
 
 
@@ -150,12 +156,13 @@ def _halves(group: Group) -> list[Group]:
     return [group[: len(group) // 2], group[len(group) // 2 :]]
 
 
-def _path(headings: Sequence[Heading], start: int) -> tuple[str, ...]:
-    """Titles of the headings that a place stands under, outermost first."""
-    path: list[str] = []
-    level = 7
-    for heading in reversed(headings[: bisect_right(headings, start, key=lambda heading: heading.start)]):
-        if heading.level < level:
-            path.append(heading.title)
-            level = heading.level
-    return tuple(reversed(path))
+def _paths(headings: Sequence[Heading]) -> list[tuple[str, ...]]:
+    """For each heading, the titles that stand over the text below it, outermost first, its own last."""
+    paths: list[tuple[str, ...]] = []
+    above: list[Heading] = []
+    for heading in headings:
+        while above and above[-1].level >= heading.level:
+            above.pop()
+        above.append(heading)
+        paths.append(tuple(one.title for one in above))
+    return paths

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from embedscale.core.documents import ChunkerKind, Heading, SourceDocument
@@ -39,15 +40,20 @@ class Cutter:
     run: int
     """Characters of a run of words: a chunk holds about a dozen runs or more, whatever its script."""
 
+    @cached_property
+    def _titles(self) -> frozenset[int]:
+        return frozenset(heading.start for heading in self.document.headings)
+
     def pieces(self, kind: ChunkerKind) -> list[Piece]:
         """The document as the chunker wants it cut, if budgets allow."""
         text = self.document.text
         sections = _section_starts(self.document.headings, text) if kind is ChunkerKind.SECTION else []
         bounds = [0, *sections, len(text)]
+        apart = set(sections)
         found: list[Piece] = []
         for start, end in pairwise(bounds):
             inside = self._cut(start, end, _FIRST_LEVEL[kind])
-            if inside and start in sections:
+            if inside and start in apart:
                 inside[0] = Piece(inside[0].start, inside[0].end, inside[0].level, apart=True)
             found += inside
         return found
@@ -95,10 +101,9 @@ class Cutter:
 
     def _statements(self, spans: Iterable[Span]) -> Iterator[Span]:
         """Join what no full stop ends with what follows: a title with its text, the items of a list, a table."""
-        titles = {heading.start for heading in self.document.headings}
         begin, end = -1, -1
         for first, last in spans:
-            if begin >= 0 and (first in titles or _ENDED.search(self.document.text, max(begin, end - 10), end)):
+            if begin >= 0 and (first in self._titles or _ENDED.search(self.document.text, max(begin, end - 10), end)):
                 yield begin, end
                 begin = first
             begin, end = (first if begin < 0 else begin), last

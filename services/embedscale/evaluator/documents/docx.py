@@ -11,6 +11,7 @@ from embedscale.evaluator.documents.text import Block, Parsed, joined
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_MOVED_AWAY = f"{_WORD}moveFrom"
 _SPACES = {f"{_WORD}tab": "\t", f"{_WORD}br": "\n", f"{_WORD}cr": "\n", f"{_WORD}noBreakHyphen": "-"}
 _HEADING = re.compile(r"heading ([1-9])|(title)", re.IGNORECASE)
 _MOST_PARTS = 10_000
@@ -51,7 +52,8 @@ def _level(style: str) -> int:
 def _blocks(body: Any, levels: dict[str, int]) -> Iterator[Block]:
     from lxml import etree
 
-    etree.strip_elements(body, _FALLBACK)  # it repeats what stands beside it, for old programs
+    # The first repeats what stands beside it, for old programs; the second is text that was moved elsewhere.
+    etree.strip_elements(body, _FALLBACK, _MOVED_AWAY)
     parts: list[str] = []
     level = 0
     for element in body.iter():

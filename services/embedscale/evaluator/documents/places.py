@@ -27,8 +27,9 @@ class Place:
     file: Path | None = None
 
     def id(self, base: Path | None) -> str:
-        """The path below `base`, or the URL."""
-        return self.file.relative_to(base).as_posix() if self.file and base else self.location.path
+        """The path below `base`, or the URL; bytes of a file's name that are not UTF-8 are written as escapes."""
+        name = self.file.relative_to(base).as_posix() if self.file and base else self.location.path
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def places(uris: Sequence[str], origins: Mapping[str, Origin]) -> dict[str, Place]:
@@ -100,6 +101,8 @@ def _glob(uri: str) -> tuple[str, str]:
     fixed = next(number for number, part in enumerate(parts) if _GLOB.search(part))
     if ".." in parts[fixed:]:
         raise DatasetForbidden(f"{uri}: a glob must not lead up by '..'", field="documents")
+    if any("**" in part and part != "**" for part in parts[fixed:]):
+        raise DatasetInvalid(f"{uri}: '**' must stand alone between slashes, as in '**/*.md'", field="documents")
     return str(Path(*parts[:fixed])), str(Path(*parts[fixed:]))
 
 

@@ -117,6 +117,7 @@ class OpenAIChat:
             raise translated(error, self._name, "a completion") from None
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
             raise UpstreamChanged(f"chat model {self._name!r} did not answer as its API does") from None
+        text = text.encode("utf-8", "ignore").decode()  # JSON may hold half of a surrogate pair, which no file can
         given, written = _tokens(usage, prompt, text)
         return Answer(text, given, written, self._info.dollars(given, written) + lost, is_cut)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from embedscale.core.chat import ChatModelInfo
 from embedscale.core.documents import Chunk
 from embedscale.core.generation import Estimate
-from embedscale.evaluator.generation.asking import Asking
+from embedscale.evaluator.generation.asking import QUESTIONS, Asking
 from embedscale.evaluator.generation.prompting import Ask
 
 _TOKENS_A_QUESTION = 25
@@ -27,7 +27,7 @@ async def estimated(
         total = replace(total, prompts=total.prompts + 1)
         about = [chunks[key] for key in ask.chunks]
         judged = judge.dollars(_tokens(about, ask.count), ask.count) if judge else 0.0
-        if await asking.kept("\n".join(ask.chunks), ask.prompt):
+        if await asking.kept(QUESTIONS, ask.prompt):
             total = replace(total, kept_answers=total.kept_answers + 1, dollars=total.dollars + judged)
             continue
         given = round(_tokens(about, 1) * _bytes(ask.prompt.system + ask.prompt.text) / max(_bytes_of(about), 1))

@@ -28,6 +28,7 @@ _PUT = """
 INSERT OR IGNORE INTO answers (model, about, prompt, text, input_tokens, output_tokens, dollars, is_cut)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+_FORGET = "DELETE FROM answers WHERE time < unixepoch() - ?"
 
 
 class Ledger:
@@ -52,9 +53,9 @@ class Ledger:
         return await self._in_thread(lambda database: _read(database, (model, about, prompt)))
 
     async def put(self, model: str, about: str, prompt: str, answer: Answer) -> None:
-        """Keep an answer; the first one stays."""
+        """Keep an answer; the first one stays, and what is too old is forgotten."""
         row = (answer.text, answer.input_tokens, answer.output_tokens, answer.dollars, answer.is_cut)
-        await self._in_thread(lambda database: database.execute(_PUT, (model, about, prompt, *row)))
+        await self._in_thread(lambda database: self._put(database, (model, about, prompt, *row)))
 
     async def close(self) -> None:
         """Close the file."""
@@ -72,12 +73,16 @@ class Ledger:
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"the file of answers cannot be used: {type(error).__name__}") from None
 
+    def _put(self, database: sqlite3.Connection, row: tuple[str | float, ...]) -> None:
+        database.execute(_PUT, row)
+        database.execute(_FORGET, (self._kept_seconds,))
+
     def _open(self) -> sqlite3.Connection:
         """Open the file, and forget what is too old; autocommit makes every statement a transaction."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._file, _WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         database.executescript(_SCHEMA)
-        database.execute("DELETE FROM answers WHERE time < unixepoch() - ?", (self._kept_seconds,))
+        database.execute(_FORGET, (self._kept_seconds,))
         return database
 
 

@@ -83,8 +83,8 @@ class Making:
         self._prompter = Prompter(self._template, self._model.info, spec)
         limits = [limit for limit in (spec.spending_limit, self._model.info.spending_limit) if limit is not None]
         self._spending = Spending(min(limits, default=None))
-        self._asking = Asking(self._model, tools.ledger, self._spending)
-        self._judging = Asking(self._judge, tools.ledger, self._spending) if self._judge else None
+        self._asking = Asking(self._model, tools.ledger, self._spending, self._check)
+        self._judging = Asking(self._judge, tools.ledger, self._spending, self._check) if self._judge else None
         self._reader = tools.reader()
         self._corpus = CorpusDigest()
         self._chunks: dict[str, list[Chunk]] = {}
@@ -150,15 +150,20 @@ class Making:
             raise self._failure
 
     async def _answered(self, ask: Ask) -> tuple[Read, list[Candidate]] | None:
-        if self._is_draining():
-            self._failure = Draining("this evaluator is shutting down; ask again, and it goes on from here")
-        if self._failure:
-            return None
         try:
+            self._check()
             return await questions(ask, self._asking, self._template)
         except EmbedscaleError as error:
             self._failure = self._failure or error
             return None
+
+    def _check(self) -> None:
+        """Raise what has ended the asking, if anything has."""
+        if self._is_draining():
+            message = "this evaluator is shutting down; ask again, and it goes on from here"
+            self._failure = self._failure or Draining(message)
+        if self._failure:
+            raise self._failure
 
     def _refuse_rejected(self) -> None:
         """Give up where the endpoint takes no prompt at all: its settings are wrong, not the chunks."""
@@ -169,17 +174,27 @@ class Making:
 
     async def _filtered(self, candidates: Sequence[Candidate], chunks: Mapping[str, Chunk]) -> Filtered:
         verdict = self._verdict if self._judging else None
-        return await filtered(candidates, chunks, self._spec.filtering, self._tools.retriever, verdict)
+        result = await filtered(candidates, chunks, self._spec.filtering, self._tools.retriever, verdict)
+        if self._failure:
+            raise self._failure
+        return result
 
     async def _verdict(self, text: str) -> str:
-        """What the judge says; nothing, which leaves a question undecided, if the endpoint takes no such prompt."""
+        """What the judge says; nothing, which leaves a question undecided, if the endpoint takes no such prompt.
+
+        After an error nothing more is asked here either, and what was is awaited.
+        """
         asking = self._judging
         if asking is None:
             return ""
         prompt = Prompt(text, _JUDGE, max_tokens=asking.model.tokens_per_question, seed=self._spec.seed)
         try:
+            self._check()
             return (await asking.answer("judge", prompt)).text
         except UpstreamRejected:
+            return ""
+        except EmbedscaleError as error:
+            self._failure = self._failure or error
             return ""
 
     async def _written(self, kept: Sequence[Candidate], chunks: Mapping[str, Chunk]) -> Generated:

@@ -26,6 +26,7 @@ _ANSWER = re.compile(
 _FENCE = re.compile(r"^\s*```[\w-]*\s*$", re.MULTILINE)
 _QUESTION_ENDS = ("?", "？", "か。")
 _ANNOUNCES = (":", "：")
+_JSON = ("{", "[")
 _QUOTES = ('""', "''", "“”", "„“", "„”", "«»", "「」", "『』")
 
 
@@ -51,7 +52,7 @@ def read(answer: str, count: int, refusals: Sequence[str], *, is_cut: bool = Fal
     text = _FENCE.sub("", answer).strip()
     if not text:
         return Read(failure=Failure.EMPTY)
-    found = _of_json(text) if text.startswith(("{", "[")) else _of_lines(text, refusals, is_cut)
+    found = _of_json(text) if text.startswith(_JSON) else _of_lines(text, refusals, is_cut)
     if isinstance(found, Failure):
         return Read(failure=found)
     return Read(tuple(found[:count]), max(len(found) - count, 0))
@@ -89,6 +90,8 @@ def _of_lines(text: str, refusals: Sequence[str], is_cut: bool) -> list[Question
     if not chosen:
         if text.casefold().startswith(tuple(beginning.casefold() for beginning in refusals)):
             return Failure.REFUSED
+        if any(line.lstrip().startswith(_JSON) for line in lines):  # with words around it: its lines are no questions
+            return Failure.UNREADABLE
         chosen = [line for line in lines if _clean(line).endswith(_QUESTION_ENDS)]
     return [Question(question) for question in _asked(chosen)] or Failure.UNREADABLE
 

@@ -1,8 +1,10 @@
 """Makes the prompts for chunks: one for each chunk and style."""
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from embedscale.core.chat import ChatModelInfo, Prompt
 from embedscale.core.documents import Chunk
@@ -111,4 +113,5 @@ def _list(questions: Sequence[str]) -> str:
 
 def _following(chunks: Sequence[Chunk], place: int) -> list[Chunk]:
     """The next chunk of the document that repeats nothing of this one, if there is one."""
-    return [chunk for chunk in chunks[place + 1 :] if chunk.start >= chunks[place].end][:1]
+    first = bisect_left(chunks, chunks[place].end, lo=place + 1, key=attrgetter("start"))
+    return list(chunks[first : first + 1])

@@ -106,36 +106,25 @@ class Relevance:
 
     def _repeating(self, answers: Sequence[Sequence[Passage]]) -> Iterator[tuple[int, str]]:
         """Places in `answers` and chunks that have one of them, which is first looked for by its middle."""
-        middles: dict[str, list[_Wanted]] = defaultdict(list)
+        middles: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for place, passage in _each(answers):
             if len(letters := _letters(passage.text)) >= _REPEATED:
                 before = (len(letters) - _REPEATED) // 2
-                middles[letters[before : before + _REPEATED]].append(
-                    _Wanted(place, before, len(letters), hash(letters))
-                )
+                middles[letters[before : before + _REPEATED]][letters].append(place)
         for key, chunk in self._chunks.items():
             letters = _letters(chunk.text)
-            for middle in range(len(letters) - _REPEATED + 1):
-                for wanted in middles.get(letters[middle : middle + _REPEATED], ()):
-                    if wanted.begins(letters, middle - wanted.before):
-                        yield wanted.place, key
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Letters of the passage at `place`, by their number and hash; `before` is how many come before the middle."""
-
-    place: int
-    before: int
-    length: int
-    hash: int
-
-    def begins(self, letters: str, start: int) -> bool:
-        return 0 <= start <= len(letters) - self.length and hash(letters[start : start + self.length]) == self.hash
+            for middle in {part for part in _parts(letters) if part in middles}:
+                for wanted, places in middles[middle].items():
+                    if wanted in letters:
+                        yield from ((place, key) for place in places)
 
 
 def _each(answers: Sequence[Sequence[Passage]]) -> Iterator[tuple[int, Passage]]:
     return ((place, passage) for place, passages in enumerate(answers) for passage in passages)
+
+
+def _parts(letters: str) -> Iterator[str]:
+    return (letters[start : start + _REPEATED] for start in range(len(letters) - _REPEATED + 1))
 
 
 def _letters(text: str) -> str:
