@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,28 @@ def test_embed_keeps_the_order_of_many_lines(evalctl: Evalctl, tmp_path: Path) -
     np.testing.assert_allclose(vectors[:90], vectors[90:180], atol=1e-5)
     refused(evalctl("embed", "--model", "nothing", "a", "--out", str(tmp_path / "none.npy")), 2, "'nothing'")
     assert not list(tmp_path.glob("*none.npy*"))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_embed_stops_while_it_waits_for_texts(
+    evalctl: Evalctl, tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen(
+        [EVALCTL, "embed", "--model", MINILM, "--out", str(tmp_path / "vectors.npy")],
+        env=evalctl.environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)  # from here on it waits for a line that does not come
+        process.send_signal(signum)
+        assert process.wait(timeout=10) == code
+        assert b"Traceback" not in process.stderr.read()
+    assert not list(tmp_path.iterdir())
 
 
 def evaluated(evalctl: Evalctl, model: str, dataset: str, *more: str) -> str:

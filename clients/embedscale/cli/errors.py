@@ -52,6 +52,23 @@ def asynchronous(command: Callable[Parameters, Coroutine[Any, Any, None]]) -> Ca
     return reported(run)
 
 
+def blocking(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Run a command that waits on this thread, as for its input, where an event loop would not hear of Ctrl-C.
+
+    SIGTERM ends it as Ctrl-C does; what it raises becomes a line and an exit code.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        before = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            command(*arguments, **options)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return reported(run)
+
+
 def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """Run a command; what it raises becomes a line and an exit code."""
 
@@ -72,6 +89,10 @@ def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             _end(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_USER)
 
     return run
+
+
+def _terminate(*_: object) -> None:
+    raise asyncio.CancelledError
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
