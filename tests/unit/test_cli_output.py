@@ -67,3 +67,13 @@ def test_no_color_is_obeyed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\x1b[31m" in shown()
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in shown()
+
+
+@pytest.mark.parametrize("option", [("--embedding-address", "127.0.0.1:1"), ("-o", "json")])
+@pytest.mark.parametrize("command", [("list",), ("show", "all-MiniLM-L6-v2")])
+def test_options_of_models_before_its_commands_are_not_dropped_in_silence(
+    option: tuple[str, str], command: tuple[str, ...]
+) -> None:
+    answer = CliRunner().invoke(main, ["models", *option, *command])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"behind '{command[0]}'" in answer.stderr
