@@ -222,6 +222,9 @@ def test_gates_decide_the_exit_code(evalctl: Evalctl, tmp_path: Path) -> None:
         f"models: [{MINILM}]\ndatasets: [builtin:velmar/hu]\nfail_under: [mrr@5>=0.9]\n"
     )
     assert evalctl("run", "-f", str(tmp_path / "plan.yaml")).returncode == 1
+    shallow = evalctl(*run, "--k", "10", "--baseline", good)
+    refused(shallow, 2, "ends at the cutoff 5, before 10")
+    assert "corpus" not in shallow.stderr
     stranger = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--baseline", good)
     assert (stranger.returncode, "another data set" in stranger.stderr) == (2, True)
 

@@ -76,12 +76,15 @@ async def run(
     """
     if detach and (limits or baselines):
         raise CommandFailed("--detach does not wait for what --fail-under and --baseline are about", EXIT_USER)
+    if max_regression and not baselines:
+        raise CommandFailed("--max-regression needs a --baseline: without one nothing is compared", EXIT_USER)
     job = _Job(**given, limits=limits)
     async with options.evaluation_client(address) as client:
         if detach:
             _print_started([await start(client, one) for one in job.wanted()], output)
             return
         before = [await references.found(client, reference) for reference in baselines]
+        gates.check_baselines(before, job.ignore_identical_ids, job.cutoffs[0])
         wanted = job.wanted()
         with live_view(wanted) as view:
             evaluations = await run_all(client, wanted, view.show, view.wait)
