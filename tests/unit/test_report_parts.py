@@ -26,6 +26,7 @@ def evaluation(label: str, score: float, seconds: float = 0.0, cost: float = 0.0
         "label": label,
         "dataset": "builtin:velmar/en",
         "dataset_digest": "d" * 64,
+        "ignore_identical_ids": False,
         "fingerprint": "f" * 32,
         "created": "2026-01-01T00:00:00Z",
         "dimensions": 4,
@@ -104,11 +105,13 @@ def test_the_commands_run_the_same_again() -> None:
     variant = {"index": "hnsw:m=8", "dimensions": 2, "encoding": "int8"}
     exact = {"index": "flat", "dimensions": 4, "encoding": "float32"}
     swept = evaluation("a b", 0.5, variants=[exact, variant], dataset="/my data/q.json", truncation="windows")
-    found = views.commands({"metric": "mrr@5", "datasets": [dataset("en", ["a"], swept, A, B)]})
+    without = evaluation("c", 0.5, ignore_identical_ids=True)
+    found = views.commands({"metric": "mrr@5", "datasets": [dataset("en", ["a"], swept, A, B, without)]})
     assert found == [
         "evalctl run --model 'a b' --dataset '/my data/q.json' --k 5 --truncation windows "
         "--index hnsw:m=8 --dims 2 --encoding int8",
         "evalctl run --model a --model b --dataset builtin:velmar/en --k 5",
+        "evalctl run --model c --dataset builtin:velmar/en --k 5 --ignore-identical-ids",
         "evalctl report --metric mrr@5 --out report.html",
     ]  # fmt: skip
 
