@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from embedscale.cli import completing, gates, indexes, options, printing, references, results
 from embedscale.cli.errors import CommandFailed, asynchronous, reported
@@ -155,5 +156,10 @@ def _refuse_strangers(baselines: Sequence[pb.Evaluation], evaluations: Sequence[
 
 
 def _print_started(names: Sequence[str], output: str) -> None:
-    ids = "\n".join(name.removeprefix("evaluations/") for name in names)
-    printing.say(output, {"evaluations": [{"name": name} for name in names]}, ids)
+    if output == "table":
+        click.echo("\n".join(name.removeprefix("evaluations/") for name in names))
+        return
+    table = Table("NAME", box=None)
+    for name in names:
+        table.add_row(name)
+    printing.show(output, {"evaluations": [{"name": name} for name in names]}, table)
