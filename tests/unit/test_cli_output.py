@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,17 @@ def test_started_evaluations_are_rows_and_no_python(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "NAME\nevaluations/a\nevaluations/b\n"
     run._print_started(["evaluations/a", "evaluations/b"], "table")
     assert capsys.readouterr().out == "a\nb\n"
+
+
+@pytest.mark.parametrize("output", printing.FORMATS)
+def test_output_that_nobody_reads_is_no_failed_gate(tmp_path: Path, output: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedscale.cli", "context", "list", "-o", output],
+        env={**os.environ, "EVALCTL_CONFIG": str(tmp_path / "contexts.json")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 141

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,7 +10,7 @@ from typing import Any, ParamSpec
 
 import click
 
-from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_USER
+from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_UNREAD, EXIT_USER
 from embedscale.client import ClientError
 from embedscale.client import errors as client_errors
 
@@ -85,6 +86,9 @@ def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
         except ClientError as error:
             failure = _from_client(error)
             _end(str(failure), failure.code)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+            sys.exit(EXIT_UNREAD)
         except OSError as error:
             _end(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_USER)
 
