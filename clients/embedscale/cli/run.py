@@ -11,7 +11,7 @@ from rich.table import Table
 
 from embedscale.cli import completing, gates, indexes, options, printing, references, results
 from embedscale.cli.errors import CommandFailed, asynchronous, reported
-from embedscale.cli.evaluations import Wanted, run_all, start
+from embedscale.cli.evaluations import Wanted, run_all, start_all
 from embedscale.cli.exit_codes import EXIT_GATE, EXIT_USER
 from embedscale.cli.live import live_view
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -82,7 +82,7 @@ async def run(
     job = _Job(**given, limits=limits)
     async with options.evaluation_client(address) as client:
         if detach:
-            _print_started([await start(client, one) for one in job.wanted()], output)
+            _print_started(await start_all(client, job.wanted()), output)
             return
         before = [await references.found(client, reference) for reference in baselines]
         gates.check_baselines(before, job.ignore_identical_ids, job.cutoffs[0])
