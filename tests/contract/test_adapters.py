@@ -139,9 +139,11 @@ class Velmar(AbsTaskRetrieval):
 with EmbeddingClient([sys.argv[1]]) as client:
     encoder = EmbedscaleEncoder(client, sys.argv[2])
     results = mteb.evaluate(encoder, [Velmar()], cache=None, show_progress_bar=False)
+    others = [EmbedscaleEncoder(client, sys.argv[2], dimensions=128).mteb_model_meta.revision,
+              EmbedscaleEncoder(client, sys.argv[2], truncation="windows").mteb_model_meta.revision]
 scores = results.task_results[0].scores["test"][0]
 print(json.dumps({"mrr": scores["mrr_at_5"], "hits": scores["hit_rate_at_5"], "model": results.model_name,
-                  "revision": results.model_revision}))
+                  "revision": results.model_revision, "others": others}))
 """
 
 
@@ -169,6 +171,8 @@ async def test_mteb_evaluates_a_local_task_with_the_evaluators_numbers(
     assert theirs["hits"] == pytest.approx(metric(ours, "hit_rate", 5), abs=1e-5)
     assert theirs["model"] == f"embedscale/{MINILM}"
     assert theirs["revision"] == ours.result.fingerprint
+    # Under one name and revision mteb returns the results it has.
+    assert theirs["others"] == [f"{ours.result.fingerprint}-128", f"{ours.result.fingerprint}-windows"]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,21 @@ async def test_a_closed_client_says_so(embedder: str) -> None:
         EmbeddingClient([])
 
 
+async def test_closing_ends_a_stream_that_is_held_without_complaint(
+    embedder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def held() -> Iterator[object]:
+        with EmbeddingClient([embedder]) as client:
+            stream = client.embed_iter((f"text {number}" for number in itertools.count()), model=MINILM)
+            assert len(next(stream)) > 0
+        return stream
+
+    stream = await in_thread(held)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    with pytest.raises(RuntimeError, match="closed"):
+        next(stream)
+
+
 class Restless(EmbeddingServiceServicer):
     """A model whose vector space is another one at each call: replicas in the middle of a rollout."""
 

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +157,28 @@ def test_embed_keeps_the_order_of_many_lines(evalctl: Evalctl, tmp_path: Path) -
     assert not list(tmp_path.glob("*none.npy*"))
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_embed_stops_while_it_waits_for_texts(
+    evalctl: Evalctl, tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen(
+        [EVALCTL, "embed", "--model", MINILM, "--out", str(tmp_path / "vectors.npy")],
+        env=evalctl.environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)  # from here on it waits for a line that does not come
+        process.send_signal(signum)
+        assert process.wait(timeout=10) == code
+        assert b"Traceback" not in process.stderr.read()
+    assert not list(tmp_path.iterdir())
+
+
 def evaluated(evalctl: Evalctl, model: str, dataset: str, *more: str) -> str:
     """Id of a new evaluation."""
     run = evalctl("run", "--model", model, "--dataset", dataset, "-o", "json", *more)
@@ -198,6 +222,9 @@ def test_gates_decide_the_exit_code(evalctl: Evalctl, tmp_path: Path) -> None:
         f"models: [{MINILM}]\ndatasets: [builtin:velmar/hu]\nfail_under: [mrr@5>=0.9]\n"
     )
     assert evalctl("run", "-f", str(tmp_path / "plan.yaml")).returncode == 1
+    shallow = evalctl(*run, "--k", "10", "--baseline", good)
+    refused(shallow, 2, "ends at the cutoff 5, before 10")
+    assert "corpus" not in shallow.stderr
     stranger = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--baseline", good)
     assert (stranger.returncode, "another data set" in stranger.stderr) == (2, True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from embedscale.cli.checks import Check, check_clock, check_version
+from embedscale.cli.checks import Check, check_clock, check_services, check_version
 from embedscale.cli.reaching import check_reachable
 from embedscale.client.options import ClientOptions
 from tests.conftest import free_port
@@ -69,8 +69,14 @@ async def test_an_unknown_name_ends_the_checks(address: str) -> None:
     assert (found["name"].status, "name.invalid" in found["name"].advice) == ("fail", True)
 
 
-async def test_what_is_no_address_is_told() -> None:
-    assert (await reached("nonsense"))["name"].advice == "mend the address"
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "a..b:50051"])
+async def test_what_is_no_address_is_told(address: str) -> None:
+    assert (await reached(address))["name"].advice == "mend the address"
+
+
+async def test_a_token_in_plain_text_is_told() -> None:
+    found = [check async for check in check_services("embedding", "example.com:50051", ClientOptions(token="secret"))]
+    assert [(check.status, "needs TLS" in check.found) for check in found] == [("fail", True)]
 
 
 async def test_a_good_certificate_passes(authority: trustme.CA, ca_file: str) -> None:

@@ -1,9 +1,14 @@
 """When a gate fails, and when it only doubts."""
 
+from typing import Any
+
 import click
 import pytest
+from click.testing import CliRunner
 
-from embedscale.cli.gates import Limit, LimitType, check_limit, check_regression
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.gates import Limit, LimitType, check_baselines, check_limit, check_regression
+from embedscale.cli.main import main
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 
@@ -68,3 +73,24 @@ def test_only_a_loss_beyond_doubt_fails(
     verdict = check_regression(evaluation(0.5, 0.4, 0.6), "mrr@5", most, pair)
     assert verdict.passed is passed
     assert ("may be chance" in verdict.why) is doubted
+
+
+def baseline(state: str = "SUCCEEDED", **spec: Any) -> pb.Evaluation:
+    return pb.Evaluation(name="evaluations/a", state=f"EVALUATION_STATE_{state}", spec={"cutoffs": [5, 10], **spec})
+
+
+def test_a_baseline_is_checked_before_the_work() -> None:
+    check_baselines([baseline()], ignore_identical_ids=False, cutoff=10)
+    for wrong, cutoff, told in (
+        (baseline("FAILED"), 5, "has no results: it is failed"),
+        (baseline(), 11, "ends at the cutoff 10, before 11"),
+        (baseline(ignore_identical_ids=True), 5, "--ignore-identical-ids"),
+    ):
+        with pytest.raises(CommandFailed, match=told):
+            check_baselines([baseline(), wrong], ignore_identical_ids=False, cutoff=cutoff)
+
+
+def test_a_regression_without_a_baseline_is_refused() -> None:
+    words = ["run", "--model", "a", "--dataset", "b", "--evaluation-address", "127.0.0.1:1", "--max-regression", "0.01"]
+    answer = CliRunner().invoke(main, words)
+    assert (answer.exit_code, "--baseline" in answer.stderr) == (2, True)

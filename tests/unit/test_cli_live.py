@@ -1,12 +1,14 @@
 """What is shown while evaluations run."""
 
 import io
+from unittest.mock import AsyncMock
 
 import pytest
 from rich.console import Console
 
-from embedscale.cli.evaluations import Wanted
+from embedscale.cli.evaluations import Wanted, start_all
 from embedscale.cli.live import Bars, Lines
+from embedscale.client import AsyncEvaluationClient, ResourceExhausted
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 WANTED = [Wanted("model-a", "builtin:one"), Wanted("model-b", "builtin:two")]
@@ -21,6 +23,14 @@ def event(stage: str, done: int, total: int, state: str = "RUNNING", scored: boo
         total=total,
         running=[SCORE] if scored else [],
     )
+
+
+async def test_nothing_runs_on_when_not_all_could_be_started() -> None:
+    client = AsyncMock(AsyncEvaluationClient)
+    client.create.side_effect = [pb.Evaluation(name="evaluations/a"), ResourceExhausted("the queue is full")]
+    with pytest.raises(ResourceExhausted):
+        await start_all(client, WANTED)
+    client.cancel.assert_awaited_once_with("evaluations/a")
 
 
 def last_frame(console: Console) -> list[str]:

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from rich.table import Table
 
-from embedscale.cli import printing
+from embedscale.cli import printing, run
 from embedscale.cli.main import main
+from tests.conftest import free_port
 
 VALUE = {"rows": [{"name": "a|b [red]", "score": 0.1 + 0.2}]}
 
@@ -67,3 +72,43 @@ def test_no_color_is_obeyed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\x1b[31m" in shown()
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in shown()
+
+
+@pytest.mark.parametrize("option", [("--embedding-address", "127.0.0.1:1"), ("-o", "json")])
+@pytest.mark.parametrize("command", [("list",), ("show", "all-MiniLM-L6-v2")])
+def test_options_of_models_before_its_commands_are_not_dropped_in_silence(
+    option: tuple[str, str], command: tuple[str, ...]
+) -> None:
+    answer = CliRunner().invoke(main, ["models", *option, *command])
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"behind '{command[0]}'" in answer.stderr
+
+
+def test_a_report_that_fails_leaves_no_empty_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    words = ["report", "--evaluation-address", f"127.0.0.1:{free_port()}", "--out"]
+    assert CliRunner().invoke(main, [*words, str(tmp_path / "new.html")]).exit_code == 3
+    (tmp_path / "old.html").write_text("older")
+    assert CliRunner().invoke(main, [*words, str(tmp_path / "old.html")]).exit_code == 3
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.html", "older")]
+
+
+def test_started_evaluations_are_rows_and_no_python(capsys: pytest.CaptureFixture[str]) -> None:
+    run._print_started(["evaluations/a", "evaluations/b"], "csv")
+    assert capsys.readouterr().out == "NAME\nevaluations/a\nevaluations/b\n"
+    run._print_started(["evaluations/a", "evaluations/b"], "table")
+    assert capsys.readouterr().out == "a\nb\n"
+
+
+@pytest.mark.parametrize("output", printing.FORMATS)
+def test_output_that_nobody_reads_is_no_failed_gate(tmp_path: Path, output: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedscale.cli", "context", "list", "-o", output],
+        env={**os.environ, "EVALCTL_CONFIG": str(tmp_path / "contexts.json")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 141

@@ -1,8 +1,10 @@
 """Files of vectors, as others read them."""
 
+import gc
 import json
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -60,6 +62,25 @@ def test_a_file_that_does_not_get_whole_is_not_there(tmp_path: Path) -> None:
         file.write(*blocks()[0]) or np.zeros(3).reshape(2)
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
     assert (tmp_path / "v.npy").read_text() == "older"
+
+
+@pytest.mark.parametrize("kind", ["npy", "jsonl", "parquet"])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    file = vector_file(tmp_path / "v", kind, "float32")
+    file.__enter__().write(*blocks()[0])
+    file.__exit__(ValueError, ValueError(), None)
+    del file
+    gc.collect()  # what was not closed would complain now
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_end_cannot_be_written_is_not_there(tmp_path: Path) -> None:
+    file = vector_file(tmp_path / "v.npy", None, "float32")
+    with pytest.raises(OSError, match="disk"), file:
+        file.finish = Mock(side_effect=OSError("disk is full"))  # type: ignore[method-assign]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_format_is_told_by_the_ending_or_by_the_option(tmp_path: Path) -> None:

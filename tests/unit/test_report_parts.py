@@ -9,6 +9,8 @@ from embedscale.cli.reports.charts import charts
 from embedscale.cli.reports.page import page
 from embedscale.cli.reports.pareto import points
 from embedscale.cli.reports.recommendation import recommend
+from embedscale.cli.reports.selection import latest
+from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 def evaluation(label: str, score: float, seconds: float = 0.0, cost: float = 0.0, **changes: object) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def evaluation(label: str, score: float, seconds: float = 0.0, cost: float = 0.0
         "label": label,
         "dataset": "builtin:velmar/en",
         "dataset_digest": "d" * 64,
+        "ignore_identical_ids": False,
         "fingerprint": "f" * 32,
         "created": "2026-01-01T00:00:00Z",
         "dimensions": 4,
@@ -100,15 +103,40 @@ def test_dear_models_are_beaten_by_cheaper_ones_as_good() -> None:
     assert found["cheap"].dollars_per_million == 1000
 
 
+def test_a_tie_is_told_with_the_numbers_of_the_tied() -> None:
+    found = dataset("en", ["a", "c"], A, B, evaluation("c", 0.4))
+    shown, tied, _ = found["pairs"]
+    shown |= {"lower": 0.05, "adjusted_p_value": 0.01}
+    tied |= {"difference": 0.2, "lower": -0.1, "upper": 0.5, "adjusted_p_value": 0.2}
+    (reason,) = recommend([found])["reasons"]
+    assert "between a and c (a minus c: +0.2000 [-0.1000, +0.5000], p = 0.200)" in reason
+
+
+def test_the_latest_of_a_data_set_can_be_compared() -> None:
+    def finished(name: str, model: str, *, ignoring: bool, digest: str = "d") -> pb.Evaluation:
+        result = pb.EvaluationResult(dataset_digest=digest, metrics=[pb.Metric(name="mrr", cutoff=5)])
+        return pb.Evaluation(name=name, spec={"model": model, "ignore_identical_ids": ignoring}, result=result)
+
+    newest_first = [
+        finished("4", "a", ignoring=True),
+        finished("3", "b", ignoring=False),
+        finished("2", "b", ignoring=True),
+        finished("1", "b", ignoring=False, digest="e"),
+    ]
+    assert [one.name for one in latest(newest_first, "mrr@5")] == ["4", "2", "1"]
+
+
 def test_the_commands_run_the_same_again() -> None:
     variant = {"index": "hnsw:m=8", "dimensions": 2, "encoding": "int8"}
     exact = {"index": "flat", "dimensions": 4, "encoding": "float32"}
     swept = evaluation("a b", 0.5, variants=[exact, variant], dataset="/my data/q.json", truncation="windows")
-    found = views.commands({"metric": "mrr@5", "datasets": [dataset("en", ["a"], swept, A, B)]})
+    without = evaluation("c", 0.5, ignore_identical_ids=True)
+    found = views.commands({"metric": "mrr@5", "datasets": [dataset("en", ["a"], swept, A, B, without)]})
     assert found == [
         "evalctl run --model 'a b' --dataset '/my data/q.json' --k 5 --truncation windows "
         "--index hnsw:m=8 --dims 2 --encoding int8",
         "evalctl run --model a --model b --dataset builtin:velmar/en --k 5",
+        "evalctl run --model c --dataset builtin:velmar/en --k 5 --ignore-identical-ids",
         "evalctl report --metric mrr@5 --out report.html",
     ]  # fmt: skip
 

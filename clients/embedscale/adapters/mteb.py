@@ -26,7 +26,9 @@ class EmbedscaleEncoder(AbsEncoder):
     """Embeds with one model of a client, which the caller closes. Methods raise ClientError.
 
     Texts of tasks without queries (clustering, classification) are embedded as documents. Long texts are cut, as MTEB's
-    own models do, unless `truncation` says otherwise. Results are stored under the model's name and fingerprint.
+    own models do, unless `truncation` says otherwise. Results are stored under the model's name and, as its revision,
+    the fingerprint, with `dimensions` and `truncation` where they are not the defaults: MTEB would take them for the
+    same.
 
     >>> mteb.evaluate(EmbedscaleEncoder(client, "all-MiniLM-L6-v2"), tasks)   # doctest: +SKIP
     """
@@ -38,7 +40,7 @@ class EmbedscaleEncoder(AbsEncoder):
         self._name = model
         self._dimensions = dimensions
         self._truncation = truncation
-        self.mteb_model_meta = _described(client, model, dimensions)
+        self.mteb_model_meta = _described(client, model, dimensions, truncation)
 
     def encode(
         self,
@@ -63,12 +65,14 @@ class EmbedscaleEncoder(AbsEncoder):
         ).vectors
 
 
-def _described(client: EmbeddingClient, model: str, dimensions: int) -> ModelMeta:
+def _described(client: EmbeddingClient, model: str, dimensions: int, truncation: Truncation) -> ModelMeta:
     served = client.model(model)
+    changes = (str(dimensions or ""), truncation if truncation != "end" else "")
+    revision = "-".join(filter(None, (served.fingerprint, *changes)))
     return ModelMeta.create_empty(
         {
             "name": f"embedscale/{model}",
-            "revision": served.fingerprint or None,
+            "revision": revision or None,
             "max_tokens": served.max_tokens or None,
             "embed_dim": dimensions or served.dimensions,
             "n_parameters": served.parameters or None,

@@ -47,7 +47,11 @@ def check_python() -> Check:
 
 async def check_services(kind: str, address: str, options: ClientOptions) -> AsyncIterator[Check]:
     """Ask the server of an address, of the kind "embedding" or "evaluation", about itself."""
-    channel = Channel(address, options)
+    try:
+        channel = Channel(address, options)
+    except ValueError as error:
+        yield Check("fail", f"{address} calls", str(error), "give the context --tls or --ca-file")
+        return
     try:
         yield await _health(channel)
         checks = _embedding(channel) if kind == "embedding" else _evaluation(channel)

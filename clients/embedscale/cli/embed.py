@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,17 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli import completing, options, printing, texts
-from embedscale.cli.errors import CommandFailed, asynchronous
+from embedscale.cli.errors import CommandFailed, blocking
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.vector_files import ENCODINGS, KINDS, encoded, rows, vector_file
-from embedscale.client import AsyncEmbeddingClient, EmbedResult
+from embedscale.client import EmbeddingClient, EmbedResult
 from embedscale.client.results import joined
 
 _SHOWN_NUMBERS = 4
 _SHOWN_CHARACTERS = 40
 _TEXTS_A_LINE = 10_000
 
-Blocks = AsyncIterator[tuple[list[str], EmbedResult]]
+Blocks = Iterator[tuple[list[str], EmbedResult]]
 
 
 @click.command()
@@ -46,8 +46,8 @@ Blocks = AsyncIterator[tuple[list[str], EmbedResult]]
 )
 @options.embedding_addresses()
 @options.output()
-@asynchronous
-async def embed(
+@blocking
+def embed(
     given: Sequence[str],
     files: Sequence[Path],
     out: Path | None,
@@ -67,12 +67,12 @@ async def embed(
     if given and files:
         raise CommandFailed("give texts or --in, not both", EXIT_USER)
     source = _arguments(given) if given else texts.lines(files or [texts.STANDARD_INPUT])
-    async with options.embedding_client(addresses) as client:
+    with options.sync_embedding_client(addresses) as client:
         blocks = _blocks(client, source, **how)
         if out:
-            await _write(blocks, out, kind, encoding, output)
+            _write(blocks, out, kind, encoding, output)
         else:
-            await _print(blocks, encoding, output)
+            _print(blocks, encoding, output)
 
 
 def _arguments(given: Sequence[str]) -> Iterator[str]:
@@ -82,8 +82,8 @@ def _arguments(given: Sequence[str]) -> Iterator[str]:
         yield text
 
 
-async def _blocks(
-    client: AsyncEmbeddingClient,
+def _blocks(
+    client: EmbeddingClient,
     source: Iterable[str],
     *,
     model: str,
@@ -101,19 +101,19 @@ async def _blocks(
 
     empty = True
     how = {"model": model, "input_type": input_type, "dimensions": dimensions, "truncation": truncation}
-    async for block in client.embed_iter(remembered(), **how):  # type: ignore[arg-type]
+    for block in client.embed_iter(remembered(), **how):  # type: ignore[arg-type]
         empty = False
         yield [waiting.popleft() for _ in range(len(block))], block
     if empty:
         raise CommandFailed("no texts: give them as arguments, as lines of --in or of standard input", EXIT_USER)
 
 
-async def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, output: str) -> None:
+def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, output: str) -> None:
     """Write a file and count what goes into it."""
     counts = {"texts": 0, "dimensions": 0, "cache_hits": 0, "truncated": 0, "tokens_used": 0}
     fingerprint = ""
     with vector_file(out, kind, encoding) as file, _Told() as told:
-        async for batch, block in blocks:
+        for batch, block in blocks:
             file.write(batch, block)
             fingerprint = block.fingerprint
             counts["dimensions"] = block.vectors.shape[1]
@@ -124,10 +124,10 @@ async def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, out
     printing.say(output, {"file": str(out), **counts, "fingerprint": fingerprint}, line)
 
 
-async def _print(blocks: Blocks, encoding: str, output: str) -> None:
+def _print(blocks: Blocks, encoding: str, output: str) -> None:
     given: list[str] = []
     results = []
-    async for batch, block in blocks:
+    for batch, block in blocks:
         given += batch
         results.append(block)
     result = joined(results)

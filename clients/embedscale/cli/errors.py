@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,7 +10,7 @@ from typing import Any, ParamSpec
 
 import click
 
-from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_USER
+from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_SERVER, EXIT_TERMINATED, EXIT_UNREAD, EXIT_USER
 from embedscale.client import ClientError
 from embedscale.client import errors as client_errors
 
@@ -52,6 +53,23 @@ def asynchronous(command: Callable[Parameters, Coroutine[Any, Any, None]]) -> Ca
     return reported(run)
 
 
+def blocking(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Run a command that waits on this thread, as for its input, where an event loop would not hear of Ctrl-C.
+
+    SIGTERM ends it as Ctrl-C does; what it raises becomes a line and an exit code.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        before = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            command(*arguments, **options)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return reported(run)
+
+
 def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """Run a command; what it raises becomes a line and an exit code."""
 
@@ -68,10 +86,17 @@ def reported(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
         except ClientError as error:
             failure = _from_client(error)
             _end(str(failure), failure.code)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+            sys.exit(EXIT_UNREAD)
         except OSError as error:
             _end(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_USER)
 
     return run
+
+
+def _terminate(*_: object) -> None:
+    raise asyncio.CancelledError
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:

@@ -40,16 +40,26 @@ async def run_all(
 
     Raises CommandFailed with the reason of the first evaluation that fails.
     """
+    started = await start_all(client, wanted)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(follow(client, i, name, on_event, on_wait)) for i, name in enumerate(started)]
+    except BaseException as error:
+        await _cancel(client, started)
+        raise (error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error) from None
+    return [task.result() for task in tasks]
+
+
+async def start_all(client: AsyncEvaluationClient, wanted: Sequence[Wanted]) -> list[str]:
+    """Create all; returns their names. A failure cancels those that were created: nobody would hear of them."""
     started: list[str] = []
     try:
         for one in wanted:
             started.append(await start(client, one))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(follow(client, i, name, on_event, on_wait)) for i, name in enumerate(started)]
-    except BaseException as error:
-        await asyncio.gather(*(client.cancel(name) for name in started), return_exceptions=True)
-        raise (error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error) from None
-    return [task.result() for task in tasks]
+    except BaseException:
+        await _cancel(client, started)
+        raise
+    return started
 
 
 async def start(client: AsyncEvaluationClient, one: Wanted) -> str:
@@ -74,6 +84,10 @@ async def follow(
     if evaluation.state != pb.EVALUATION_STATE_SUCCEEDED:
         raise _failure(evaluation)
     return evaluation
+
+
+async def _cancel(client: AsyncEvaluationClient, names: Sequence[str]) -> None:
+    await asyncio.gather(*(client.cancel(name) for name in names), return_exceptions=True)
 
 
 async def _tell_position(client: AsyncEvaluationClient, place: int, name: str, on_wait: OnWait) -> None:

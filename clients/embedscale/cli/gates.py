@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from embedscale.cli import references
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.results import METRICS
 from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -83,6 +86,17 @@ def check_regression(evaluation: pb.Evaluation, label: str, most: float, pair: p
     doubt = "; more than the limit, but that may be chance" if not failed and pair.difference > most else ""
     gate = f"{label} loses at most {most:g} against {pair.first.removeprefix('evaluations/')[:8]}"
     return Verdict(evaluation.name, gate, not failed, known + doubt)
+
+
+def check_baselines(baselines: Sequence[pb.Evaluation], ignore_identical_ids: bool, cutoff: int) -> None:
+    """Raise CommandFailed for one that nothing can be compared with at the cutoff: better now than after the work."""
+    for one in baselines:
+        if one.state != pb.EVALUATION_STATE_SUCCEEDED:
+            raise CommandFailed(f"baseline {one.name} has no results: it is {references.state(one)}", EXIT_USER)
+        if cutoff > (deepest := max(one.spec.cutoffs)):
+            raise CommandFailed(f"baseline {one.name} ends at the cutoff {deepest}, before {cutoff}", EXIT_USER)
+        if one.spec.ignore_identical_ids != ignore_identical_ids:
+            raise CommandFailed(f"baseline {one.name} differs in --ignore-identical-ids", EXIT_USER)
 
 
 async def regressions(

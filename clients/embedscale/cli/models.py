@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import click
+from click.core import ParameterSource
 from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
@@ -27,6 +28,8 @@ def models(context: click.Context, addresses: Sequence[str], output: str) -> Non
     """
     if context.invoked_subcommand is None:
         context.invoke(list_models, addresses=addresses, output=output)
+    elif any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+        raise click.UsageError(f"put options behind {context.invoked_subcommand!r}: before it they mean nothing")
 
 
 @models.command("list")

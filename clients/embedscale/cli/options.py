@@ -12,7 +12,13 @@ from embedscale.cli.errors import CommandFailed
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.cli.home import Home
 from embedscale.cli.printing import FORMATS
-from embedscale.client import AsyncCacheClient, AsyncEmbeddingClient, AsyncEvaluationClient, EvaluationClient
+from embedscale.client import (
+    AsyncCacheClient,
+    AsyncEmbeddingClient,
+    AsyncEvaluationClient,
+    EmbeddingClient,
+    EvaluationClient,
+)
 from embedscale.client.options import ClientOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -52,6 +58,11 @@ def output() -> Decorator:
 def embedding_client(addresses: Sequence[str]) -> AsyncEmbeddingClient:
     """Client of the addresses given, or of the context's. Raises CommandFailed where there is no cluster."""
     return _made(AsyncEmbeddingClient, *embedding(addresses))
+
+
+def sync_embedding_client(addresses: Sequence[str]) -> EmbeddingClient:
+    """Return the same without asyncio, for texts that are waited for."""
+    return _made(EmbeddingClient, *embedding(addresses))
 
 
 def cache_client(addresses: Sequence[str]) -> AsyncCacheClient:

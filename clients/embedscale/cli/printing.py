@@ -19,6 +19,12 @@ _WIDTH_OF_FILES = 250
 Value = Mapping[str, Any]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Fail as other output does: rich ends the process with 1, which says here that a gate failed."""
+        raise BrokenPipeError
+
+
 def show(kind: str, value: Value | Callable[[], Value], *tables: Table) -> None:
     """Write `value`, or the tables, in one of `FORMATS`. A function is called for the value only where it is needed."""
     if kind in ("json", "yaml"):
@@ -51,7 +57,7 @@ def as_table(table: Table) -> None:
     """Write a table: as wide as the terminal, where long names are folded, and as wide as it needs elsewhere."""
     for column in table.columns:
         column.no_wrap, column.overflow = not sys.stdout.isatty(), "fold"
-    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
+    _Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
 
 
 def _as_json(value: Value) -> str:

@@ -11,6 +11,7 @@ from embedscale.cli.checks import Check
 from embedscale.client.options import ClientOptions
 
 _SECONDS = 5.0
+_MOST_PORT = 65_535
 _DAY_SECONDS = 86_400
 _SOON_DAYS = 14
 _PLACE = re.compile(r"(?:(?:dns|ipv4|ipv6):(?://[^/]*/)?)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d+)")
@@ -19,7 +20,7 @@ _PLACE = re.compile(r"(?:(?:dns|ipv4|ipv6):(?://[^/]*/)?)?\[?(?P<host>[^\[\]/]+?
 async def check_reachable(address: str, options: ClientOptions) -> AsyncIterator[Check]:
     """Check name, connection and encryption of an address; what rests on a failure is left out."""
     found = _PLACE.fullmatch(address.split(",")[0])
-    if not found:
+    if not found or int(found["port"]) > _MOST_PORT:
         yield Check("fail", f"{address} name", "not like host:port or dns:///name:port", "mend the address")
         return
     host, port = found["host"], int(found["port"])
@@ -37,6 +38,8 @@ async def _name(address: str, host: str, port: int) -> Check:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        return Check("fail", f"{address} name", "not a name that DNS takes", "mend the address")
     except OSError as error:
         return Check("fail", f"{address} name", str(error.strerror or error), f"look for {host} in DNS or /etc/hosts")
     places = sorted({str(one[4][0]) for one in found})

@@ -34,9 +34,15 @@ async def report(references: Sequence[str], out: Path, folder: Path | None, metr
     except ImportError:
         raise CommandFailed("a report needs more packages: pip install 'embedscale[report]'", EXIT_USER) from None
     out.parent.mkdir(parents=True, exist_ok=True)
+    new = not out.exists()
     out.open("ab").close()  # better to fail now than after the work
-    async with options.evaluation_client(address) as client:
-        gathered = await gather(client, references, metric)
+    try:
+        async with options.evaluation_client(address) as client:
+            gathered = await gather(client, references, metric)
+    except BaseException:
+        if new:
+            out.unlink()
+        raise
     drawn = charts(gathered)
     out.write_text(page(gathered, drawn), "utf-8")
     click.echo(gathered["recommendation"]["sentence"])

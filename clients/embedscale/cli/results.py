@@ -57,6 +57,7 @@ def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
         "ended": evaluation.end_time.ToJsonString() if evaluation.HasField("end_time") else None,
         "model": evaluation.spec.model,
         "dataset": evaluation.spec.dataset,
+        "ignore_identical_ids": evaluation.spec.ignore_identical_ids,
         "metrics": {name: metric.value for name, metric in named.items()},
         "intervals": {name: [metric.lower, metric.upper] for name, metric in named.items()},
         "queries": result.query_count,

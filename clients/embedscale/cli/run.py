@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from embedscale.cli import completing, gates, indexes, options, printing, references, results
 from embedscale.cli.errors import CommandFailed, asynchronous, reported
-from embedscale.cli.evaluations import Wanted, run_all, start
+from embedscale.cli.evaluations import Wanted, run_all, start_all
 from embedscale.cli.exit_codes import EXIT_GATE, EXIT_USER
 from embedscale.cli.live import live_view
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -76,12 +77,15 @@ async def run(
     """
     if detach and (limits or baselines):
         raise CommandFailed("--detach does not wait for what --fail-under and --baseline are about", EXIT_USER)
+    if max_regression and not baselines:
+        raise CommandFailed("--max-regression needs a --baseline: without one nothing is compared", EXIT_USER)
     job = _Job(**given, limits=limits)
     async with options.evaluation_client(address) as client:
         if detach:
-            _print_started([await start(client, one) for one in job.wanted()], output)
+            _print_started(await start_all(client, job.wanted()), output)
             return
         before = [await references.found(client, reference) for reference in baselines]
+        gates.check_baselines(before, job.ignore_identical_ids, job.cutoffs[0])
         wanted = job.wanted()
         with live_view(wanted) as view:
             evaluations = await run_all(client, wanted, view.show, view.wait)
@@ -152,5 +156,10 @@ def _refuse_strangers(baselines: Sequence[pb.Evaluation], evaluations: Sequence[
 
 
 def _print_started(names: Sequence[str], output: str) -> None:
-    ids = "\n".join(name.removeprefix("evaluations/") for name in names)
-    printing.say(output, {"evaluations": [{"name": name} for name in names]}, ids)
+    if output == "table":
+        click.echo("\n".join(name.removeprefix("evaluations/") for name in names))
+        return
+    table = Table("NAME", box=None)
+    for name in names:
+        table.add_row(name)
+    printing.show(output, {"evaluations": [{"name": name} for name in names]}, table)

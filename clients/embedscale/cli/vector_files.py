@@ -39,13 +39,16 @@ class VectorFile(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.finish()
-        self._opened.close()
-        if kind is None:
-            self._draft.replace(self._path)
-        else:
-            self._draft.unlink()
+        whole = False
+        try:
+            self.finish()  # after a failure too: what is left open complains when it is collected
+            whole = kind is None
+        finally:
+            self._opened.close()
+            if whole:
+                self._draft.replace(self._path)
+            else:
+                self._draft.unlink()
 
     @abstractmethod
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:

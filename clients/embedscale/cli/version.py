@@ -6,10 +6,12 @@ from importlib.metadata import version as version_of
 import click
 
 from embedscale.cli import options, printing
+from embedscale.cli.errors import reported
 
 
 @click.command()
 @options.output()
+@reported
 def version(output: str) -> None:
     """Print the versions of evalctl and what it stands on.
 

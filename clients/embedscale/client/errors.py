@@ -113,6 +113,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
     message = error.details() or error.code().name
     if kind is Unavailable and not reason:
         message = f"no server answers at {address}"
+    if kind is DeadlineExceeded and not reason:
+        message = f"no answer in time from {address}"
     return kind(message, reason=reason, field=field, retry_after=retry_after)
 
 

@@ -19,6 +19,7 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedscale-client", daemon=True)
         self._thread.start()
+        self._streams = set[AsyncIterator[Any]]()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT], source: "CallersTexts | None" = None) -> ResultT:
         """Wait for a coroutine; what it reads of `source` is read here, on the caller's thread."""
@@ -38,13 +39,17 @@ class LoopThread:
     def iterate(self, stream: AsyncIterator[ResultT], source: "CallersTexts | None" = None) -> Generator[ResultT]:
         """Iterate over an asynchronous stream; closing the generator closes the stream."""
         end = object()
-        while (item := self.run(_next(stream, end), source)) is not end:
-            try:
-                yield item
-            except BaseException:
-                if not self.stopped:
-                    self.run(_closed(stream))
-                raise
+        self._streams.add(stream)
+        try:
+            while (item := self.run(_next(stream, end), source)) is not end:
+                try:
+                    yield item
+                except BaseException:
+                    if not self.stopped:
+                        self.run(_closed(stream))
+                    raise
+        finally:
+            self._streams.discard(stream)
 
     def make(self, make: Callable[[], ResultT]) -> ResultT:
         """Make a client on the loop that it will live on."""
@@ -61,7 +66,7 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the loop and its thread."""
-        self.run(_cancel_others())
+        self.run(_cancel_others(self._streams))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -118,11 +123,14 @@ async def _closed(stream: AsyncIterator[Any]) -> None:
         await stream.aclose()
 
 
-async def _cancel_others() -> None:
+async def _cancel_others(streams: set[AsyncIterator[Any]]) -> None:
+    """Streams are closed from outside in: asyncio would close those inside them at the same time, and complain."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    for stream in tuple(streams):
+        await _closed(stream)
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 

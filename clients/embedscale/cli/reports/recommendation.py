@@ -63,7 +63,8 @@ def _by_dataset(compared: Sequence[Data]) -> str:
 
 def _reason(dataset: Data) -> str:
     ranked = sorted(dataset["evaluations"], key=lambda one: -one["score"]["value"])
-    first, second = (one["label"] for one in ranked[:2])
+    tied_or_all = dataset["best"] if len(dataset["best"]) > 1 else [one["label"] for one in ranked]
+    first, second = tied_or_all[:2]
     pair = next(one for one in dataset["pairs"] if {one["first"], one["second"]} == {first, second})
     sign = 1 if pair["first"] == first else -1
     low, high = sorted((sign * pair["lower"], sign * pair["upper"]))

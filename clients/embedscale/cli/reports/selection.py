@@ -29,11 +29,17 @@ async def named(client: AsyncEvaluationClient, wanted: Sequence[str], metric: st
 
 
 def latest(evaluations: Iterable[pb.Evaluation], metric: str) -> list[pb.Evaluation]:
-    """Newest of each model and data set that has the metric. Raises CommandFailed if there is none."""
+    """Newest of each model and data set that has the metric. Raises CommandFailed if there is none.
+
+    On a data set where some left out the document with the query's own id, those like the newest one: others cannot be
+    compared with it.
+    """
     found: dict[tuple[str, str], pb.Evaluation] = {}
+    left_out: dict[str, bool] = {}
     for one in evaluations:
-        if metric in metrics(one):
-            found.setdefault((label(one), one.result.dataset_digest), one)
+        digest, ignoring = one.result.dataset_digest, one.spec.ignore_identical_ids
+        if metric in metrics(one) and left_out.setdefault(digest, ignoring) == ignoring:
+            found.setdefault((label(one), digest), one)
     if not found:
         raise CommandFailed(f"no evaluation with {metric} has succeeded: `evalctl run` starts one", EXIT_USER)
     return list(found.values())

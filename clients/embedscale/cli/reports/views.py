@@ -156,6 +156,8 @@ def _options(evaluation: Data) -> str:
         words += ["--dimensions", str(evaluation["dimensions"])]
     if evaluation["truncation"] != "end":
         words += ["--truncation", evaluation["truncation"]]
+    if evaluation["ignore_identical_ids"]:
+        words.append("--ignore-identical-ids")
     return shlex.join([*words, *_sweep(evaluation)])
 
 
