@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -105,8 +106,8 @@ def _of_set(content: bytes) -> Iterable[SigningKey]:
 def _of_pem(content: bytes) -> SigningKey:
     try:
         key = load_pem_public_key(content)
-    except ValueError:
-        raise ValueError("holds no public key in PEM") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("holds no public key in PEM of a kind that is known") from None
     if isinstance(key, RSAPublicKey):
         return SigningKey(key, "RS256")
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
