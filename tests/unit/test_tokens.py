@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from google.protobuf.descriptor import FileDescriptor
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from embedscale.core.errors import TokenInvalid
 from embedscale.servicekit.auth import bearer_token
@@ -109,6 +110,10 @@ def pem(key: object) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def jwks(*keys: dict[str, str]) -> bytes:
+    return json.dumps({"keys": keys}).encode()
+
+
 def of_unknown_kind(key: bytes) -> bytes:
     """A key on Ed25519 in PEM, named as something that nobody has heard of."""
     begin, content, end = key.strip().split(b"\n")
@@ -129,9 +134,11 @@ def test_a_key_has_the_one_algorithm_of_its_kind() -> None:
         (b"", "at least 32 bytes"),
         (b"{", "is not a set"),
         (b"{}", "is not a set"),
-        (json.dumps({"keys": []}).encode(), "is not a set"),
-        (json.dumps({"keys": [{"kty": "oct", "k": "c2hvcnQ", "kid": "a"}]}).encode(), "at least 32 bytes"),
+        (jwks(), "is not a set"),
+        (jwks({"kty": "oct", "k": "c2hvcnQ", "kid": "a"}), "at least 32 bytes"),
         (b"-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "no public key"),
+        (jwks(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True)), "holds a private key"),
+        (jwks(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)), "holds a private key"),
         (of_unknown_kind(pem(ed25519.Ed25519PrivateKey.generate())), "no public key"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "neither RSA nor"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "neither RSA nor"),

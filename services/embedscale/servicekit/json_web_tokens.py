@@ -7,8 +7,8 @@ from typing import Any
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from embedscale.core.errors import TokenExpired, TokenInvalid
@@ -98,6 +98,8 @@ def _of_set(content: bytes) -> Iterable[SigningKey]:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
         raise ValueError("is not a set of JSON Web Keys (JWKS)") from None
+    if any(isinstance(key.key, RSAPrivateKey | EllipticCurvePrivateKey) for key in keys):
+        raise ValueError("holds a private key: servers need the public ones alone")
     for key in keys:
         if key.algorithm_name in ALGORITHMS and key.public_key_use in (None, "sig"):
             yield SigningKey(key.key, key.algorithm_name, key.key_id or "")
