@@ -68,7 +68,7 @@ def test_models_of_pools_are_in_the_catalog_and_on_the_volume(example: Path, tmp
 
 def test_the_longest_names_are_not_too_long() -> None:
     names = ("--set", "fullnameOverride=" + "n" * 60, "--set", "embedders.pools[0].name=" + "p" * 16)
-    scaling = ("--set", "embedders.pools[1].autoscaling.kind=hpa", "--set", "embedders.pools[1].autoscaling.minReplicas=1")
+    scaling = ("--set-json", 'embedders.pools[1].autoscaling={"kind": "hpa", "minReplicas": 1}')
     done = template("-f", EVERYTHING, *names, *scaling)
     assert done.returncode == 0, done.stderr
     longest = max((one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout) if one), key=len)
