@@ -233,7 +233,7 @@ def run_server(make: Callable[[], Serving], settings: ListenerSettings) -> None:
     except (AddressUnavailable, UnusableFiles) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n" if error.filename else f"{error}\n")
     else:
         return
     raise SystemExit(EXIT_BAD_SETTINGS)
@@ -255,7 +255,7 @@ async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> Non
     log.info("draining")
     readiness.cancel()
     await server.stop()
-    if not readiness.cancelled() and readiness.exception():
+    if readiness.done() and not readiness.cancelled() and readiness.exception():
         raise SystemExit(1)
 
 
