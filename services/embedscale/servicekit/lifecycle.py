@@ -19,7 +19,7 @@ from prometheus_client import start_http_server
 
 from embedscale.servicekit import auth
 from embedscale.servicekit.interceptors import CallInterceptor
-from embedscale.servicekit.logs import configure_logging
+from embedscale.servicekit.logs import configure_logging, log_unhandled
 from embedscale.servicekit.refusals import ConcurrencyLimit
 from embedscale.servicekit.server_facts import server_version
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ListenerSettings, ServerSettings
@@ -240,6 +240,7 @@ def run_server(make: Callable[[], Serving], settings: ListenerSettings) -> None:
 
 
 async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     stopping = _stop_on_signals()
     server = make()
     if settings.metrics_port:
