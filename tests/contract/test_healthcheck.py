@@ -35,5 +35,10 @@ async def test_a_service_that_a_server_does_not_have_is_not_healthy(embedder: st
     assert await check(embedder, "nobody") == 1
 
 
+async def test_a_proxy_of_the_environment_is_not_asked(embedder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    assert await check(embedder) == 0
+
+
 async def test_nothing_that_listens_is_not_healthy() -> None:
     assert await check(f"127.0.0.1:{free_port()}") == 1

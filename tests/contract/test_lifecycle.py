@@ -1,6 +1,7 @@
 """Servers as processes and as objects: truthful health, draining, taken ports, opaque internal errors."""
 
 import asyncio
+import errno
 import logging
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from embedscale.embedding.catalog import Catalog, CatalogError
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.openai_proxy import bootstrap as proxy_bootstrap
 from embedscale.openai_proxy.settings import ProxySettings
-from embedscale.servicekit.lifecycle import Application, Server
+from embedscale.servicekit.lifecycle import Application, Server, run
 from embedscale.servicekit.settings import ServerSettings
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import (
@@ -38,6 +39,22 @@ from tests.fakes.hash_engine import HASH, HashEngine
 SERVICE = "embedscale.v1.EmbeddingService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+SLOW_TO_GIVE_UP = """
+import asyncio, os, signal
+from embedscale.servicekit.lifecycle import Application, run
+from embedscale.servicekit.settings import ServerSettings
+
+async def start():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(2)
+
+run(lambda: Application("x", lambda server: None, start), ServerSettings(drain_seconds=0))
+"""
 
 
 async def statuses(channel: grpc.aio.Channel) -> set[int]:
@@ -202,3 +219,19 @@ def test_a_signal_ends_a_server_cleanly(tmp_path: Path, number: signal.Signals) 
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_a_start_that_takes_long_to_give_up_is_no_failure() -> None:
+    done = subprocess.run([sys.executable, "-c", SLOW_TO_GIVE_UP], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
+def test_an_error_about_no_file_names_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def build() -> Application:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("embedscale.servicekit.lifecycle.configure_logging", lambda *_: None)
+    with pytest.raises(SystemExit):
+        run(build, ServerSettings())
+    assert capsys.readouterr().err == "[Errno 2] No usable temporary directory found\n"

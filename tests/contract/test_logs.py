@@ -30,6 +30,25 @@ TRACE = "ab" * 16
 METHOD = "/embedscale.v1.EmbeddingService/Embed"
 
 
+FORGETFUL = f"""
+import asyncio, gc, os, signal
+from embedscale.servicekit.lifecycle import Application, run
+from embedscale.servicekit.settings import ServerSettings
+
+async def fail(text):
+    raise ValueError(text)
+
+async def start():
+    task = asyncio.create_task(fail({TEXT[::-1]!r}[::-1]))
+    await asyncio.sleep(0.1)
+    del task
+    gc.collect()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run(lambda: Application("x", lambda server: None, start), ServerSettings())
+"""
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., tuple[str, Path]]]:
     """Starts servers as processes; returns an address and the file of the log."""
@@ -165,3 +184,10 @@ def test_calls_that_failed_or_were_slow_are_told_at_info(
         AccessLog(10.0).ended("/a/B", "OK", seconds, failed=failed, lasting=lasting)
     (record,) = caplog.records
     assert (record.levelname, record.method, record.code, record.duration) == (level, "/a/B", "OK", seconds)
+
+
+def test_the_error_of_a_task_that_nobody_waits_for_is_told_without_its_text() -> None:
+    done = subprocess.run([sys.executable, "-c", FORGETFUL], capture_output=True, text=True, timeout=60)
+    assert "Task exception was never retrieved" in done.stderr
+    assert "\nValueError\n" in done.stderr
+    assert TEXT not in done.stderr

@@ -1,8 +1,9 @@
 """Who may reach whom: the chart's NetworkPolicies, played through."""
 
 import pytest
+import yaml
 
-from tests.deploy.chart_tools import EVERYTHING, NAMESPACE, rendered
+from tests.deploy.chart_tools import CPU_ONLY, EVERYTHING, NAMESPACE, rendered, template
 from tests.deploy.network import Place, passes
 
 OUTSIDE = Place(address="93.184.215.14")
@@ -73,3 +74,20 @@ def test_network_policies_let_through_what_is_needed_alone(
     # What is not in this namespace is not closed by the policies of this one.
     policies = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in chart.of("NetworkPolicy")]
     assert passes(policies, place(source), place(target), port) is allowed
+
+
+@pytest.mark.parametrize(
+    ("settings", "reached"),
+    [("{}", False), ('{"dataset_hosts": ["example.com"]}', True), ('{"chat_models_file": "/srv/chat.yaml"}', True)],
+)
+def test_the_evaluator_reaches_the_internet_if_its_settings_lead_there(settings: str, reached: bool) -> None:
+    done = template("-f", CPU_ONLY, "--set-json", f"evaluator.settings={settings}")
+    manifests = [one for one in yaml.safe_load_all(done.stdout) if one]
+    (labels,) = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for one in manifests
+        if one["kind"] == "Deployment" and one["metadata"]["name"].endswith("-evaluator")
+    ]
+    policies = [one for one in manifests if one["kind"] == "NetworkPolicy"]
+    placed = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in policies]
+    assert passes(placed, Place(labels, NAMESPACE), OUTSIDE, 443) is reached

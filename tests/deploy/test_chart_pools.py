@@ -68,7 +68,8 @@ def test_models_of_pools_are_in_the_catalog_and_on_the_volume(example: Path, tmp
 
 def test_the_longest_names_are_not_too_long() -> None:
     names = ("--set", "fullnameOverride=" + "n" * 60, "--set", "embedders.pools[0].name=" + "p" * 16)
-    done = template("-f", EVERYTHING, *names)
+    scaling = ("--set-json", 'embedders.pools[1].autoscaling={"kind": "hpa", "minReplicas": 1}')
+    done = template("-f", EVERYTHING, *names, *scaling)
     assert done.returncode == 0, done.stderr
     longest = max((one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout) if one), key=len)
     assert len(longest) == 63
@@ -107,6 +108,17 @@ def test_a_pool_that_is_off_is_started_by_something_else_than_its_own_queue() ->
     assert re.fullmatch(pattern, f"{name}-5d9c6b7f8-x2x4z")
     assert not re.fullmatch(pattern, f"{name}-large-5d9c6b7f8-x2x4z")
     assert wanted["query"] == f'sum(embedscale_evaluations{{namespace="{NAMESPACE}",state=~"queued|running"}})'
+
+
+def test_keda_finds_the_pods_of_a_pool_with_a_long_name_and_longer_ones_are_refused() -> None:
+    full = "n" * (46 - len("-embedder-shared"))
+    done = template("-f", EVERYTHING, "--set", f"fullnameOverride={full}")
+    (scaler,) = [one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "ScaledObject"]
+    (pattern,) = set(re.findall(r'pod=~"([^"]+)"', scaler["spec"]["triggers"][0]["metadata"]["query"]))
+    pod = f"{full}-embedder-shared-5d9c6b7f8x-"[:58] + "x2x4z"  # as Kubernetes names it: with 63 characters at most
+    assert re.fullmatch(pattern, pod)
+    done = template("-f", EVERYTHING, "--set", f"fullnameOverride={full}n")
+    assert "has 47: set a shorter `fullnameOverride`" in done.stderr
 
 
 def test_scalers_go_by_metrics_that_there_are() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from embedscale.cli.contexts import Contexts
@@ -21,6 +22,7 @@ from embedscale.servicekit.keys import key_variable
 from embedscale.servicekit.settings import load_settings
 from tests.deploy.chart_tools import (
     CHART,
+    CPU_ONLY,
     EVERYTHING,
     EXAMPLES,
     NAMESPACE,
@@ -29,6 +31,7 @@ from tests.deploy.chart_tools import (
     Rendered,
     rendered,
     run_helm,
+    template,
 )
 
 SETTINGS = {
@@ -192,6 +195,13 @@ def test_the_pod_of_helm_test_reads_its_context(example: Path, tmp_path: Path) -
     (pod,) = chart.of("Pod")
     mounted = {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
     assert {str(Path(path).parent) for path in (context.ca_file, context.token_file) if path} <= mounted
+
+
+def test_helm_test_without_an_evaluator_asks_for_none() -> None:
+    done = template("-f", CPU_ONLY, "--set", "evaluator.enabled=false")
+    manifests = {one["kind"]: one for one in yaml.safe_load_all(done.stdout) if one}
+    assert "evaluator" not in manifests["ConfigMap"]["data"]["contexts.json"]
+    assert manifests["Pod"]["spec"]["containers"][0]["args"] == ["models"]
 
 
 @each_example

@@ -1,9 +1,12 @@
 """compose.yaml: valid, locked down, on loopback, and with settings that the servers accept."""
 
+import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,24 @@ def test_the_server_accepts_its_settings(name: str, tmp_path: Path, monkeypatch:
     settings = load_settings(SETTINGS[name], "server")
     assert settings.metrics_port == 9090
     assert float(SERVICES[name]["stop_grace_period"].rstrip("s")) > settings.drain_seconds
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_gateway_is_healthy_when_it_says_so_whatever_the_proxy(status: int, healthy: bool) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+    _, *command = SERVICES["openai-gateway"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        script = command.pop().replace("8080", str(server.server_port))
+        environment = {"PATH": os.environ["PATH"], "http_proxy": "http://127.0.0.1:9"}
+        done = subprocess.run([sys.executable, *command[1:], script], env=environment, timeout=20)
+        thread.join(20)
+    assert (done.returncode == 0) is healthy
 
 
 def test_a_key_is_a_secret_and_no_variable() -> None:

@@ -1,5 +1,6 @@
 """Data sets are fetched from public addresses alone: after names are resolved, at each redirect, on the wire."""
 
+import gzip
 import http.server
 import ipaddress
 import socket
@@ -8,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +51,13 @@ def test_an_address_inside_another_is_judged_by_itself(address: ipaddress.IPv4Ad
         assert is_public(ipaddress.ip_address(outer)) == is_public(address)
 
 
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "gzip, gzip": lambda body: gzip.compress(gzip.compress(body)),
+}
+
+
 class Site(http.server.BaseHTTPRequestHandler):
     """Answers with the name that it was asked by, or redirects."""
 
@@ -61,10 +71,15 @@ class Site(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        body = b"{}"
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        if self.path.startswith("/as/"):
+            encoding = unquote(self.path.removeprefix("/as/"))
+            body = PACKED[encoding](body)
+            self.send_header("Content-Encoding", encoding)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -120,6 +135,17 @@ def test_no_way_of_writing_this_machine_gets_through(tmp_path: Path, port: int, 
     with pytest.raises(DatasetForbidden, match="private"):
         fetch(tmp_path, f"http://{host}:{port}/x.json", ["*"])
     assert Site.asked == []
+
+
+def test_gzip_is_unpacked(tmp_path: Path, port: int) -> None:
+    fetched = fetch(tmp_path, f"http://127.0.0.1:{port}/as/gzip", ["127.0.0.1"])
+    assert fetched.path.read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip, gzip"])
+def test_what_may_become_gigabytes_at_once_is_not_unpacked(tmp_path: Path, port: int, encoding: str) -> None:
+    with pytest.raises(DatasetInvalid, match=f"the encoding '{encoding}', and only gzip"):
+        fetch(tmp_path, f"http://127.0.0.1:{port}/as/{quote(encoding)}", ["127.0.0.1"])
 
 
 def test_a_name_that_leads_to_a_private_address_is_refused(

@@ -1,5 +1,6 @@
 """Files of tokens and keys, roles of methods, and files that change."""
 
+import base64
 import hashlib
 import json
 import re
@@ -7,14 +8,16 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from google.protobuf.descriptor import FileDescriptor
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from embedscale.core.errors import TokenInvalid
 from embedscale.servicekit.auth import bearer_token
 from embedscale.servicekit.bearer_tokens import BearerTokens, read_tokens
 from embedscale.servicekit.json_web_tokens import read_keys
 from embedscale.servicekit.roles import ROLES, Role, needed_role
+from embedscale.servicekit.tls import check_pair
 from embedscale.servicekit.watched_files import UnusableFiles, WatchedFiles
 from embedscale.v1 import cache_service_pb2, embedding_service_pb2, evaluation_service_pb2
 
@@ -107,6 +110,17 @@ def pem(key: object) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def jwks(*keys: dict[str, str]) -> bytes:
+    return json.dumps({"keys": keys}).encode()
+
+
+def of_unknown_kind(key: bytes) -> bytes:
+    """A key on Ed25519 in PEM, named as something that nobody has heard of."""
+    begin, content, end = key.strip().split(b"\n")
+    named = base64.b64decode(content).replace(b"\x2b\x65\x70", b"\x2b\x65\x7e")
+    return b"\n".join((begin, base64.b64encode(named), end, b""))
+
+
 def test_a_key_has_the_one_algorithm_of_its_kind() -> None:
     assert [key.algorithm for key in read_keys(pem(rsa.generate_private_key(65537, 2048)))] == ["RS256"]
     assert [key.algorithm for key in read_keys(pem(ec.generate_private_key(ec.SECP256R1())))] == ["ES256"]
@@ -120,9 +134,12 @@ def test_a_key_has_the_one_algorithm_of_its_kind() -> None:
         (b"", "at least 32 bytes"),
         (b"{", "is not a set"),
         (b"{}", "is not a set"),
-        (json.dumps({"keys": []}).encode(), "is not a set"),
-        (json.dumps({"keys": [{"kty": "oct", "k": "c2hvcnQ", "kid": "a"}]}).encode(), "at least 32 bytes"),
+        (jwks(), "is not a set"),
+        (jwks({"kty": "oct", "k": "c2hvcnQ", "kid": "a"}), "at least 32 bytes"),
         (b"-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "no public key"),
+        (jwks(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True)), "holds a private key"),
+        (jwks(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)), "holds a private key"),
+        (of_unknown_kind(pem(ed25519.Ed25519PrivateKey.generate())), "no public key"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "neither RSA nor"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "neither RSA nor"),
     ],
@@ -130,6 +147,12 @@ def test_a_key_has_the_one_algorithm_of_its_kind() -> None:
 def test_keys_that_are_none_or_weak_are_refused(content: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read_keys(content)
+
+
+def test_a_key_of_tls_of_an_unknown_kind_is_refused() -> None:
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(ValueError, match="the key is of a kind that is not supported"):
+        check_pair(of_unknown_kind(key), b"")
 
 
 def test_files_are_read_again_only_when_they_have_changed(tmp_path: Path) -> None:
@@ -148,7 +171,8 @@ def test_files_are_read_again_only_when_they_have_changed(tmp_path: Path) -> Non
     assert [watched.value for _ in range(3)] == [b"two"] * 3
     assert parsed == [b"one", b"two"]
     file.write_bytes(b"bad")
-    assert watched.value == b"two"
+    assert [watched.value for _ in range(3)] == [b"two"] * 3
+    assert parsed == [b"one", b"two", b"bad"]
     file.unlink()
     assert watched.value == b"two"
     file.write_bytes(b"four")

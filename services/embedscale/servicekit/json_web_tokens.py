@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from embedscale.core.errors import TokenExpired, TokenInvalid
@@ -97,6 +98,8 @@ def _of_set(content: bytes) -> Iterable[SigningKey]:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
         raise ValueError("is not a set of JSON Web Keys (JWKS)") from None
+    if any(isinstance(key.key, RSAPrivateKey | EllipticCurvePrivateKey) for key in keys):
+        raise ValueError("holds a private key: servers need the public ones alone")
     for key in keys:
         if key.algorithm_name in ALGORITHMS and key.public_key_use in (None, "sig"):
             yield SigningKey(key.key, key.algorithm_name, key.key_id or "")
@@ -105,8 +108,8 @@ def _of_set(content: bytes) -> Iterable[SigningKey]:
 def _of_pem(content: bytes) -> SigningKey:
     try:
         key = load_pem_public_key(content)
-    except ValueError:
-        raise ValueError("holds no public key in PEM") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("holds no public key in PEM of a kind that is known") from None
     if isinstance(key, RSAPublicKey):
         return SigningKey(key, "RS256")
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):

@@ -19,7 +19,7 @@ from prometheus_client import start_http_server
 
 from embedscale.servicekit import auth
 from embedscale.servicekit.interceptors import CallInterceptor
-from embedscale.servicekit.logs import configure_logging
+from embedscale.servicekit.logs import configure_logging, log_unhandled
 from embedscale.servicekit.refusals import ConcurrencyLimit
 from embedscale.servicekit.server_facts import server_version
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ListenerSettings, ServerSettings
@@ -233,13 +233,14 @@ def run_server(make: Callable[[], Serving], settings: ListenerSettings) -> None:
     except (AddressUnavailable, UnusableFiles) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n" if error.filename else f"{error}\n")
     else:
         return
     raise SystemExit(EXIT_BAD_SETTINGS)
 
 
 async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     stopping = _stop_on_signals()
     server = make()
     if settings.metrics_port:
@@ -255,7 +256,7 @@ async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> Non
     log.info("draining")
     readiness.cancel()
     await server.stop()
-    if not readiness.cancelled() and readiness.exception():
+    if readiness.done() and not readiness.cancelled() and readiness.exception():
         raise SystemExit(1)
 
 

@@ -1,5 +1,6 @@
 """Logs on standard error, a line a message: as text, or as JSON. Neither has texts of callers, nor secrets."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 from embedscale.servicekit.server_facts import server_version
 from embedscale.tracing.spans import current_ids
+
+log = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
 _TIME = "%Y-%m-%dT%H:%M:%S"
@@ -72,6 +75,11 @@ def configure_logging(service: str, level: str, layout: str) -> None:
     logging.getLogger("embedscale").setLevel(lowest)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
+    """Tell what no task waited for; asyncio itself would write out the error with its message."""
+    log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 def _told(error: BaseException) -> Iterator[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from embedscale.servicekit.settings import ListenerSettings
@@ -69,8 +71,17 @@ def check_pair(key: bytes, chain: bytes) -> None:
         private = load_pem_private_key(key, password=None)
     except (ValueError, TypeError):
         raise ValueError("the key is not a private key in PEM without a password") from None
-    if private.public_key() != _certificates(chain, "certificate")[0].public_key():
+    except UnsupportedAlgorithm:
+        raise ValueError("the key is of a kind that is not supported") from None
+    if private.public_key() != _public_key(chain):
         raise ValueError("the key is not that of the certificate")
+
+
+def _public_key(chain: bytes) -> CertificatePublicKeyTypes:
+    try:
+        return _certificates(chain, "certificate")[0].public_key()
+    except UnsupportedAlgorithm:
+        raise ValueError("the certificate's key is of a kind that is not supported") from None
 
 
 def _certificates(pem: bytes, what: str) -> Sequence[x509.Certificate]:

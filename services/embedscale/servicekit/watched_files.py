@@ -33,6 +33,8 @@ class WatchedFiles(Generic[ValueT]):
         self._parse = parse
         self._lock = threading.Lock()
         self._complaint = ""
+        self._refused: Sequence[bytes] | None = None
+        self._refusal = ""
         try:
             self._stamp = self._look()
             self._contents = self._read()
@@ -56,10 +58,20 @@ class WatchedFiles(Generic[ValueT]):
             return
         contents = self._read()
         if contents != self._contents:
-            self._value = self._parse(contents)
+            self._value = self._parsed(contents)
             self._contents = contents
             log.info("%s: read again", self._names())
         self._stamp, self._complaint = stamp, ""
+
+    def _parsed(self, contents: Sequence[bytes]) -> ValueT:
+        """Parse, but not again what was refused: that takes milliseconds, and every call would wait for it."""
+        if contents == self._refused:
+            raise ValueError(self._refusal)
+        try:
+            return self._parse(contents)
+        except ValueError as error:
+            self._refused, self._refusal = contents, str(error)
+            raise
 
     def _complain(self, error: Exception) -> None:
         """Say once what is wrong, not at each call."""

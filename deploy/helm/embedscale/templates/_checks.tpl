@@ -46,6 +46,11 @@
 {{- if and (eq $scaling.kind "keda") (not $scaling.keda.serverAddress) -}}
 {{- fail (printf "pool %q: `autoscaling.keda.serverAddress` is needed: the URL of Prometheus" .name) -}}
 {{- end -}}
+{{- /* Kubernetes shortens the names of pods to 63 characters, and KEDA's queries find the pods of a pool by theirs. */ -}}
+{{- $name := include "embedscale.name" (dict "root" $ "component" "embedder" "pool" .name) -}}
+{{- if and (eq $scaling.kind "keda") (gt (len $name) 46) -}}
+{{- fail (printf "pool %q: with `kind: keda` its Deployment's name may have 46 characters, and %q has %d: set a shorter `fullnameOverride`" .name $name (len $name)) -}}
+{{- end -}}
 {{- if and (ne $scaling.kind "keda") (lt (int $scaling.minReplicas) 1) -}}
 {{- fail (printf "pool %q: `autoscaling.minReplicas: 0` needs `kind: keda`" .name) -}}
 {{- end -}}

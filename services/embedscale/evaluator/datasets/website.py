@@ -11,6 +11,8 @@ from embedscale.evaluator.datasets.location import WEB_SCHEMES, Fetched, Locatio
 
 _FETCH_SECONDS = 60.0
 _REDIRECTS = 5
+# What is unpacked at once stays small with it. Of others, and of several, a few bytes may become gigabytes in memory.
+_ENCODING = "gzip"
 
 
 class Website:
@@ -33,7 +35,8 @@ class Website:
             with httpx.Client(timeout=_FETCH_SECONDS, transport=self._transport()) as client:
                 for _ in range(_REDIRECTS + 1):
                     target = self._allowed(url)
-                    with client.stream("GET", target, headers={"If-None-Match": known} if known else {}) as response:
+                    headers = {"Accept-Encoding": _ENCODING} | ({"If-None-Match": known} if known else {})
+                    with client.stream("GET", target, headers=headers) as response:
                         if response.next_request is None:
                             return self._taken(location, response, draft)
                         url = str(response.next_request.url)
@@ -56,6 +59,10 @@ class Website:
             return None
         if response.status_code != httpx.codes.OK:
             raise DatasetNotFound(f"{location.path} answers with HTTP {response.status_code}", field="dataset")
+        encoding = response.headers.get("content-encoding", "").lower()
+        if encoding not in ("", "identity", _ENCODING):
+            message = f"{location.path} is sent with the encoding {encoding!r}, and only {_ENCODING} is taken"
+            raise DatasetInvalid(message, field="dataset")
         with draft.open("wb") as file:
             for block in response.iter_bytes():
                 if file.tell() + len(block) > self._max_bytes:
