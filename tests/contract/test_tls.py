@@ -19,6 +19,7 @@ from embedscale.client import AsyncEmbeddingClient, ClientOptions, Unavailable
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.servicekit.lifecycle import AddressUnavailable, Server
+from embedscale.servicekit.tls import grpc_credentials
 from embedscale.servicekit.watched_files import UnusableFiles
 from tests.contract.conftest import gateway_of
 from tests.credentials import Credentials
@@ -110,6 +111,20 @@ async def test_new_connections_are_shown_the_new_certificate(stack: AsyncExitSta
     assert await serial_number(server, credentials) == first
     credentials.issue()
     assert await serial_number(server, credentials) != first
+
+
+def test_grpc_is_given_certificates_only_when_they_are_new(
+    credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It builds its part anew for every answer, while other handshakes may be using the old one."""
+    given: list[Callable[[], object]] = []
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, fetch, **__: given.append(fetch))
+    grpc_credentials(EmbeddingServerSettings(**credentials.server))
+    (fetch,) = given
+    assert [fetch(), fetch()] == [None, None]
+    credentials.issue()
+    assert fetch() is not None
+    assert fetch() is None
 
 
 async def test_a_volume_of_kubernetes_is_followed(

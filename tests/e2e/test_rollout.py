@@ -48,7 +48,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
     server.close()
 
 
-# --- one server: probes from before its start to after its end, and a signal while 32 streams and 16 calls are under way
+# --- one server: probes from before its start to after its end, and a signal while 48 streams and calls are under way
 
 
 async def test_probes_tell_the_truth_and_a_stop_under_load_loses_nothing(tmp_path: Path, pods: list[Pod]) -> None:

@@ -19,8 +19,22 @@ _ALPN = ["http/1.1"]
 def grpc_credentials(settings: ListenerSettings) -> grpc.ServerCredentials:
     """Credentials that look for new certificates at each handshake. Raises UnusableFiles."""
     watched = WatchedFiles(_files(settings), _configuration)
+    given = watched.value
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        """None where nothing is new: gRPC builds all anew for any answer, and not safely beside other handshakes."""
+        nonlocal given
+        latest = watched.value
+        if latest is given:
+            return None
+        given = latest
+        return latest
+
+    authenticated = settings.tls_client_ca_file is not None
     return grpc.dynamic_ssl_server_credentials(
-        watched.value, lambda: watched.value, require_client_authentication=settings.tls_client_ca_file is not None
+        given,
+        changed,  # type: ignore[arg-type] - which may answer None, unknown to the types of grpc
+        require_client_authentication=authenticated,
     )
 
 
