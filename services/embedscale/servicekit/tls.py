@@ -33,7 +33,7 @@ def grpc_credentials(settings: ListenerSettings) -> grpc.ServerCredentials:
     authenticated = settings.tls_client_ca_file is not None
     return grpc.dynamic_ssl_server_credentials(
         given,
-        changed,  # type: ignore[arg-type] - which may answer None, unknown to the types of grpc
+        changed,  # type: ignore[arg-type]  # it may answer None, which the types of grpc do not know
         require_client_authentication=authenticated,
     )
 
