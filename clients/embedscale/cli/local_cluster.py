@@ -101,11 +101,10 @@ class LocalCluster:
         embedding = [await self._ready(service) for service in (embedder, proxy)]
         evaluator = self._serve("evaluator", self.ports.evaluator, [
             *[part for address in embedding for part in ("--embedding-addresses", address)],
-            *("--redis-url", redis_url, "--data-folder", str(self.home.folder / "data")),
+            *("--redis-url", redis_url, "--data-folder", str(self.home.datasets)),
             # It is this user's own, and reads what this user may read.
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--dataset-private-hosts", "*"),
             *("--running-evaluations", "1"),
-            *("--data-folder", str(self.home.datasets)),
             *(("--chat-models-file", str(self.chat_models.absolute())) if self.chat_models else ()),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)
