@@ -16,12 +16,13 @@ from embedscale.cli.exit_codes import EXIT_CODES
 from embedscale.cli.main import COMMANDS, main
 from embedscale.cli.plan import Plan
 from embedscale.cli.variables import VARIABLES
+from tests.markdown_pages import PAGES, commands
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "clients" / "embedscale" / "cli").glob("*.py"))
 PAGE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
-FILES = ("plan.yaml", "questions.json", "questions.jsonl", "questions.txt", "corpus.txt")
+FILES = ("plan.yaml", "questions.json", "questions.jsonl", "questions.txt", "corpus.txt", "ca.pem", "search-team.token")
 HELP_SECONDS = 0.3
 SHELL = ("|", ">", "<")
 
@@ -36,6 +37,7 @@ def tree(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[
 
 ALL = dict(tree(("evalctl",), main))
 EXAMPLES = [line.strip() for line in re.findall(r"^evalctl .+$", PAGE, re.MULTILINE)]
+EXAMPLES_ANYWHERE = sorted({line for page in PAGES for line in commands(page) if line.startswith("evalctl ")})
 
 
 @pytest.fixture
@@ -90,8 +92,8 @@ def test_the_table_of_commands_says_what_the_commands_say() -> None:
         assert command.help.splitlines()[0] == line
 
 
-@pytest.mark.parametrize("line", EXAMPLES)
-def test_examples_of_the_page_are_read(line: str, files: None) -> None:
+@pytest.mark.parametrize("line", EXAMPLES_ANYWHERE)
+def test_examples_of_all_pages_are_read(line: str, files: None) -> None:
     parse(line)
 
 
