@@ -1,5 +1,6 @@
 """Writes `docs/reference.md` from the code itself: commands, settings, metrics, models. `make docs` runs it."""
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from embedscale.embedder import telemetry as embedder
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding import telemetry as embedding
 from embedscale.embedding.catalog import LocalModel, RemoteModel, UpstreamEntry, load_catalog
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator import telemetry as evaluator
 from embedscale.evaluator.generation.chat_catalog import ChatEntry
 from embedscale.evaluator.settings import EvaluatorSettings
@@ -23,14 +25,19 @@ from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy import telemetry as openai_proxy
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.servicekit import telemetry as every_server
-from embedscale.servicekit.settings import ListenerSettings
+from embedscale.servicekit.embedding_access import EmbeddingAccess
+from embedscale.servicekit.settings import ListenerSettings, ServerSettings
 
 PAGE = Path(__file__).with_name("reference.md")
-SERVERS: dict[str, type[ListenerSettings]] = {
-    "embedscale.embedder": EmbedderSettings,
-    "embedscale.openai_proxy": ProxySettings,
-    "embedscale.openai_gateway": GatewaySettings,
-    "embedscale.evaluator": EvaluatorSettings,
+SETTINGS: dict[str, type[BaseModel]] = {
+    "Every server": ListenerSettings,
+    "Every server but the gateway": ServerSettings,
+    "Embedder and proxy": EmbeddingServerSettings,
+    "Evaluator and gateway": EmbeddingAccess,
+    "`python -m embedscale.embedder`": EmbedderSettings,
+    "`python -m embedscale.openai_proxy`": ProxySettings,
+    "`python -m embedscale.openai_gateway`": GatewaySettings,
+    "`python -m embedscale.evaluator`": EvaluatorSettings,
 }
 METRICS: dict[str, ModuleType] = {
     "Every server": every_server,
@@ -99,20 +106,19 @@ def _tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 
 
 def settings() -> Iterator[str]:
-    """Fields of each server: first what all share."""
-    shared = ListenerSettings.model_fields
-    yield "### Every server\n\n" + _fields(ListenerSettings, set())
-    for module, kind in SERVERS.items():
-        yield f"### `python -m {module}`\n\n" + _fields(kind, set(shared))
+    """Fields of settings, each where it is defined: first what servers share."""
+    for title, kind in SETTINGS.items():
+        shared = [name.lower() for name, base in SETTINGS.items() if base in kind.__mro__[1:]]
+        beside = f"Beside those of *{'*, *'.join(shared)}*:\n\n" if shared else ""
+        yield f"### {title}\n\n" + beside + "\n".join(table(("flag", "default", "meaning"), _fields(kind)))
 
 
-def _fields(kind: type[ListenerSettings], without: set[str]) -> str:
-    rows = ["| flag | default | meaning |", "|---|---|---|"]
+def _fields(kind: type[BaseModel]) -> Iterator[Sequence[str]]:
+    own = inspect.get_annotations(kind)
     for name, field in kind.model_fields.items():
-        if name not in without:
+        if name in own:
             default = "none" if field.default in (None, "", [], {}) else f"`{field.default}`"
-            rows.append(f"| `--{name.replace('_', '-')}` | {default} | {' '.join(str(field.description).split())} |")
-    return "\n".join(rows)
+            yield f"`--{name.replace('_', '-')}`", default, " ".join(str(field.description).split())
 
 
 def metrics() -> Iterator[str]:
