@@ -17,15 +17,16 @@ _OPSET = 17
 _INPUTS = ("input_ids", "attention_mask")
 
 
-def export(network: TorchNetwork, path: Path) -> None:
+def export(network: TorchNetwork, path: Path, *, whole_attention: bool = True) -> None:
     """Write the network's graph with attention, gelu and layer norms fused, from ids and mask to pooled vectors.
 
-    The network's attention must be transformers' "eager" one, which is what the fusions know.
+    The network's attention must be transformers' "eager" one, which is what the fusions know. Unless it is fused as a
+    whole its three projections are products of their own, which can be quantized.
     """
     raw = path.with_name("raw.onnx")
     with _EXPORTING:
         _trace(network, raw)
-        _fuse(network.module.config, raw, path)
+        _fuse(network.module.config, raw, path, whole_attention=whole_attention)
     raw.unlink()
 
 
@@ -55,12 +56,18 @@ def _trace(network: TorchNetwork, path: Path) -> None:
         )
 
 
-def _fuse(config: Any, raw: Path, path: Path) -> None:
-    from onnxruntime.transformers import optimizer
+def _fuse(config: Any, raw: Path, path: Path, *, whole_attention: bool) -> None:
+    from onnxruntime.transformers import fusion_options, optimizer
 
     for chatty in ("fusion_base", "fusion_utils", "onnx_model", "onnx_model_bert"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    options = fusion_options.FusionOptions("bert")
+    options.use_multi_head_attention = not whole_attention
     fused = optimizer.optimize_model(
-        str(raw), model_type="bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size
+        str(raw),
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        optimization_options=options,
     )
     fused.save_model_to_file(str(path))

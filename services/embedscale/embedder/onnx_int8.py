@@ -2,14 +2,20 @@
 
 Weights have a scale a column. Activations have one scale a matrix, measured once on made-up texts: onnxruntime's own
 dynamic quantization measures it on each batch instead, and a text's vector then changes with what it is batched with. A
-few channels of a transformer's activations are many times larger than the rest. Left in, they cost all others their
-precision, so what they exceed the range by is multiplied in float32 beside it. Attention with its projections, the
-embeddings and the layer norms stay in float32.
+few channels of a transformer's activations are many times larger than the rest, and would cost all others their
+precision. What is done about it depends on where they come from, and was chosen by what it costs in cosine:
+
+- After a layer norm channels are divided by a power of their range, and the rows of the weights multiplied by it
+  (SmoothQuant, Xiao et al. 2022).
+- After attention nothing needs to be done.
+- Elsewhere, which is after gelu, what the largest channels exceed the others' range by is multiplied in float32.
+
+The products inside attention, the embeddings and the layer norms stay in float32.
 """
 
-import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +24,19 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from embedscale.embedder.network import Ids
 
 Batches = Sequence[tuple[Ids, Ids]]
-Range = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Least and greatest value of each channel."""
+Floats = NDArray[np.float32]
 
-_QUANTIZED = ("MatMul",)
+_POWER = 0.7
+"""How much of a channel's range moves into the weights."""
 _OUTLIERS = 16
+_MARGIN = 1.3
+"""Real texts reach further than made-up ones where the largest channels do not make the range."""
+_CONTRIB = "com.microsoft"
 
 
 def weight_bits() -> int:
@@ -38,127 +47,155 @@ def weight_bits() -> int:
 
 def quantize(path: Path, batches: Batches) -> None:
     """Replace the float32 graph in `path` by an int8 one, with ranges measured on ids and masks of texts."""
-    exact = onnx.load(str(path))
-    ranges = _ranges(exact, batches)
-    _dynamic(path)
-    graph = _Graph(onnx.load(str(path)))
-    for node in [node for node in exact.graph.node if _is_big(exact, node)]:
-        graph.fix_range(node, ranges[node.input[0]], _weight(exact, node))
-    onnx.save(graph.model, str(path))
+    model = onnx.load(str(path))
+    graph = _Graph(model)
+    for values, (least, greatest) in _ranges(model, list(graph.products), batches).items():
+        graph.quantize_products(values, least, greatest)
+    graph.finish()
+    onnx.save(model, str(path))
 
 
-def _dynamic(path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    logging.getLogger().addFilter(_about_preprocessing)
-    try:
-        quantize_dynamic(
-            path,
-            path,
-            op_types_to_quantize=list(_QUANTIZED),
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=weight_bits() == 7,
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
-    finally:
-        logging.getLogger().removeFilter(_about_preprocessing)
-
-
-def _about_preprocessing(record: logging.LogRecord) -> bool:
-    return "pre-processing before quantization" not in record.getMessage()
-
-
-def _is_big(model: Any, node: Any) -> bool:
-    return node.op_type in _QUANTIZED and any(one.name == node.input[1] for one in model.graph.initializer)
-
-
-def _initializer(model: Any, name: str) -> Any:
-    return next(one for one in model.graph.initializer if one.name == name)
-
-
-def _weight(model: Any, node: Any) -> NDArray[np.float32]:
-    weight: NDArray[np.float32] = numpy_helper.to_array(_initializer(model, node.input[1]))
-    return weight
-
-
-def _ranges(model: Any, batches: Batches) -> dict[str, Range]:
-    """Range of each channel of what the big matrices are multiplied with."""
-    names = sorted({node.input[0] for node in model.graph.node if _is_big(model, node)})
+def _ranges(model: Any, names: Sequence[str], batches: Batches) -> dict[str, tuple[Floats, Floats]]:
+    """Least and greatest value of each channel of some activations (n, t, channels), padding left out."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
-    probed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    probed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
     runs = [session.run(names, {"input_ids": ids, "attention_mask": mask}) for ids, mask in batches]
-    columns = {name: np.concatenate([_extremes(run[place]) for run in runs]) for place, name in enumerate(names)}
-    return {name: (values.min(0), values.max(0)) for name, values in columns.items()}
+    rows = {
+        name: np.concatenate([_extremes(run[place][mask > 0]) for run, (_, mask) in zip(runs, batches, strict=True)])
+        for place, name in enumerate(names)
+    }
+    return {name: (values.min(0), values.max(0)) for name, values in rows.items()}
 
 
-def _extremes(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = values.reshape(-1, values.shape[-1])
+def _extremes(rows: Floats) -> Floats:
     return np.stack([rows.min(0), rows.max(0)])
 
 
 class _Graph:
-    """A dynamically quantized graph whose ranges are fixed one by one."""
+    """A graph whose products with constant matrices are replaced one by one; `finish` writes them into the model."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
-        self._nodes = model.graph.node
+        self._model = model
+        self._weights = {one.name: one for one in model.graph.initializer}
+        self._producers = {output: node.op_type for node in model.graph.node for output in node.output}
+        self._replaced: dict[str, list[Any]] = {}
+        self.products: dict[str, list[Any]] = {}
+        """Nodes by the activations that they multiply with a matrix."""
+        for node in model.graph.node:
+            if node.op_type == "MatMul" and node.input[1] in self._weights:
+                self.products.setdefault(node.input[0], []).append(node)
 
-    def fix_range(self, node: Any, channels: Range, weight: NDArray[np.float32]) -> None:
-        """Give a node's input a constant scale; `channels` and `weight` are those of the node in float32."""
-        least, greatest = channels
-        sizes = np.maximum(-least, greatest)
-        count = min(_OUTLIERS, len(sizes) // 16)
-        outliers = np.sort(np.argsort(-sizes)[:count])
-        low = min(np.delete(least, outliers).min(), 0)
-        high = max(np.delete(greatest, outliers).max(), low + 1e-6)
-        scale = np.float32((high - low) / 255)
-        zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
-        self._freeze(node.input[0], scale, zero)
-        bounds = (-float(zero) * float(scale), (255 - float(zero)) * float(scale))
-        self._add_excess(node, outliers, bounds, weight[outliers])
+    def quantize_products(self, values: str, least: Floats, greatest: Floats) -> None:
+        """Compute in int8 what multiplies `values`, whose channels have these ranges."""
+        weights = {node.output[0]: self._weight(node) for node in self.products[values]}
+        producer = self._producers[values]
+        if producer.endswith("LayerNormalization"):
+            nodes = self._smoothed(values, least, greatest, weights)
+        elif producer.endswith("Attention"):
+            nodes = self._rounded(values, _scale(least, greatest), weights)
+        else:
+            nodes = self._with_excess(values, least, greatest, weights)
+        first, *others = weights
+        self._replaced |= {first: nodes, **{output: [] for output in others}}
 
-    def _freeze(self, values: str, scale: np.float32, zero: np.uint8) -> None:
-        """Quantize `values` with constants."""
-        dynamic = next(
-            node for node in self._nodes if node.op_type == "DynamicQuantizeLinear" and node.input[0] == values
-        )
-        place = list(self._nodes).index(dynamic)
-        quantized, *constants = dynamic.output
-        self._constants(dict(zip(constants, (np.array(scale), np.array(zero)), strict=True)))
-        fixed = helper.make_node("QuantizeLinear", [values, *constants], [quantized], f"{dynamic.name}_fixed")
-        self._nodes.remove(dynamic)
-        self._nodes.insert(place, fixed)
+    def finish(self) -> None:
+        """Write the replaced nodes into the model, and leave out the matrices that are not used any more."""
+        graph = self._model.graph
+        nodes = [new for node in graph.node for new in self._replaced.get(node.output[0], [node])]
+        used = {name for node in nodes for name in node.input}
+        kept = [one for name, one in self._weights.items() if name in used]
+        del graph.node[:], graph.initializer[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(kept)
+        if all(one.domain != _CONTRIB for one in self._model.opset_import):
+            self._model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
 
-    def _add_excess(
-        self, node: Any, outliers: NDArray[np.intp], bounds: tuple[float, float], rows: NDArray[np.float32]
-    ) -> None:
-        """Add to a product what its outlier channels exceed the bounds by, times their rows of the weights."""
-        name = [f"{node.name}_{part}" for part in ("channels", "low", "high", "rows", "values", "clipped", "excess")]
-        channels, low, high, weights, values, clipped, excess = name
-        self._constants(
-            {
-                channels: outliers.astype(np.int64),
-                low: np.array(bounds[0], np.float32),
-                high: np.array(bounds[1], np.float32),
-                weights: rows,
-            }
-        )
-        product = node.output[0]
-        place = next(i for i, one in enumerate(self._nodes) if product in one.output)
-        within, beyond = f"{node.name}_within", f"{node.name}_beyond"
-        self._nodes[place].output[0] = within
-        added = [
-            helper.make_node("Gather", [node.input[0], channels], [values], axis=-1),
-            helper.make_node("Clip", [values, low, high], [clipped]),
-            helper.make_node("Sub", [values, clipped], [excess]),
-            helper.make_node("MatMul", [excess, weights], [beyond]),
-            helper.make_node("Add", [within, beyond], [product]),
-        ]
-        for offset, one in enumerate(added, 1):
-            self._nodes.insert(place + offset, one)
+    def _smoothed(self, values: str, least: Floats, greatest: Floats, weights: Mapping[str, Floats]) -> list[Any]:
+        factors = _smoothing(least, greatest, list(weights.values()))
+        owner = next(iter(weights))
+        divided = self._node("Mul", [values, self._constant(owner, "factors", 1 / factors)], owner, "smooth")
+        multiplied = {output: weight * factors[:, None] for output, weight in weights.items()}
+        return [divided, *self._rounded(divided.output[0], _scale(least / factors, greatest / factors), multiplied)]
 
-    def _constants(self, values: dict[str, NDArray[Any]]) -> None:
-        self.model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    def _with_excess(self, values: str, least: Floats, greatest: Floats, weights: Mapping[str, Floats]) -> list[Any]:
+        channels = _outliers(least, greatest)
+        scale = _scale(*(_MARGIN * np.delete(bound, channels) for bound in (least, greatest)))
+        nodes = self._rounded(values, scale, {f"{output}/within": weight for output, weight in weights.items()})
+        for output, weight in weights.items():
+            nodes += self._excess(values, channels, scale.bounds, weight[channels], output)
+        return nodes
+
+    def _rounded(self, values: str, scale: "_Scale", weights: Mapping[str, Floats]) -> list[Any]:
+        """Build products of int8 matrices, scaled back to float32, one an output."""
+        owner = next(iter(weights))
+        constants = [self._constant(owner, "scale", scale.step), self._constant(owner, "zero", scale.zero)]
+        rounded = self._node("QuantizeLinear", [values, *constants], owner, "rounded")
+        return [rounded, *(self._product(rounded.output[0], *constants, *one) for one in weights.items())]
+
+    def _product(self, rounded: str, scale: str, zero: str, output: str, weight: Floats) -> Any:
+        most = 2 ** (weight_bits() - 1) - 1
+        steps = np.maximum(np.abs(weight).max(0) / most, np.float32(1e-12))
+        whole = self._constant(output, "weights", np.rint(weight / steps).astype(np.int8))
+        given = [rounded, whole, scale, self._constant(output, "scales", steps), zero]
+        return helper.make_node("MatMulIntegerToFloat", given, [output], domain=_CONTRIB)
+
+    def _excess(
+        self, values: str, channels: NDArray[np.intp], bounds: tuple[float, float], rows: Floats, output: str
+    ) -> list[Any]:
+        """Build the sum of what is within the bounds and of what the channels exceed them by, times their rows."""
+        low, high = (self._constant(output, name, np.float32(one)) for name, one in zip("lh", bounds, strict=True))
+        found = self._node("Gather", [values, self._constant(output, "channels", channels)], output, "found", axis=-1)
+        clipped = self._node("Clip", [found.output[0], low, high], output, "clipped")
+        excess = self._node("Sub", [found.output[0], clipped.output[0]], output, "excess")
+        beyond = self._node("MatMul", [excess.output[0], self._constant(output, "rows", rows)], output, "beyond")
+        total = helper.make_node("Add", [f"{output}/within", beyond.output[0]], [output])
+        return [found, clipped, excess, beyond, total]
+
+    def _weight(self, node: Any) -> Floats:
+        weight: Floats = numpy_helper.to_array(self._weights[node.input[1]])
+        return weight
+
+    def _constant(self, owner: str, name: str, value: Any) -> str:
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value) if np.ndim(value) else np.array(value))
+        tensor.name = f"{owner}/{name}"
+        self._weights[tensor.name] = tensor
+        return str(tensor.name)
+
+    def _node(self, operator: str, inputs: Sequence[str], owner: str, name: str, **attributes: int) -> Any:
+        return helper.make_node(operator, inputs, [f"{owner}/{name}"], **attributes)
+
+
+def _smoothing(least: Floats, greatest: Floats, weights: Sequence[Floats]) -> Floats:
+    """Divisors of the channels, with a geometric mean of 1: range ** power / size of their weights ** (1 - power)."""
+    ranges = np.maximum(np.maximum(-least, greatest), np.float32(1e-6))
+    sizes = np.maximum(np.max([np.abs(weight).max(1) for weight in weights], axis=0), np.float32(1e-6))
+    logarithms = _POWER * np.log(ranges) - (1 - _POWER) * np.log(sizes)
+    factors: Floats = np.exp(logarithms - logarithms.mean()).astype(np.float32)
+    return factors
+
+
+def _outliers(least: Floats, greatest: Floats) -> NDArray[np.intp]:
+    """Numbers of the largest channels, at most a sixteenth of them."""
+    return np.sort(np.argsort(-np.maximum(-least, greatest))[: min(_OUTLIERS, len(least) // 16)])
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How float32 is rounded to uint8: value / step + zero."""
+
+    step: np.float32
+    zero: np.uint8
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value that is not clipped."""
+        return -float(self.zero) * float(self.step), (255 - float(self.zero)) * float(self.step)
+
+
+def _scale(least: Floats, greatest: Floats) -> _Scale:
+    low = min(float(least.min()), 0.0)
+    high = max(float(greatest.max()), low + 1e-6)
+    step = np.float32((high - low) / 255)
+    return _Scale(step, np.uint8(np.clip(np.rint(-low / step), 0, 255)))
