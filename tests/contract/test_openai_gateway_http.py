@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from tests.contract.conftest import gateway_of
 from tests.fakes.hash_engine import HASH, HashEngine
 
 JSON = {"Content-Type": "application/json"}
+PROBE_SECONDS = 5
+"""What the chart gives a probe."""
 
 
 @pytest.fixture
@@ -208,6 +211,19 @@ async def test_one_server_that_is_away_takes_nothing_from_the_others(stack: Asyn
         assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == [HASH]
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.post("/v1/embeddings", json=body(model=HASH))).status_code == 200
+
+
+async def test_a_server_that_never_answers_does_not_make_the_gateway_unready(
+    stack: AsyncExitStack, hasher: str
+) -> None:
+    silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    silent_address = f"127.0.0.1:{silent.getsockname()[1]}"
+    gateway = await gateway_of(stack, embedding_addresses=[silent_address, hasher])
+    async with httpx.AsyncClient(base_url=gateway, timeout=PROBE_SECONDS) as client:
+        assert (await client.get("/healthz")).status_code == 200
+    gateway = await gateway_of(stack, embedding_addresses=[silent_address])
+    async with httpx.AsyncClient(base_url=gateway, timeout=PROBE_SECONDS) as client:
+        assert (await client.get("/healthz")).status_code == 503
 
 
 async def test_a_model_of_two_servers_that_is_not_in_memory_is_listed_once_and_answers(stack: AsyncExitStack) -> None:

@@ -53,9 +53,10 @@ class Homes:
             self._homes[name] = left
         return bool(left)
 
-    async def listed(self) -> tuple[list[tuple[Channel, Sequence[pb.Model]]], list[BaseException]]:
-        """Ask all addresses for their models: those that answered, and why the others did not."""
-        answers = await asyncio.gather(*map(list_models, self._channels), return_exceptions=True)
+    async def listed(self, timeout: float) -> tuple[list[tuple[Channel, Sequence[pb.Model]]], list[BaseException]]:
+        """Ask all addresses for their models: those that answered within the seconds, and why the others did not."""
+        asked = (list_models(channel, timeout) for channel in self._channels)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         pairs = list(zip(self._channels, answers, strict=True))
         listed = [(channel, models) for channel, models in pairs if not isinstance(models, BaseException)]
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
@@ -73,7 +74,7 @@ class Homes:
         raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
 
     async def _look(self) -> list[BaseException]:
-        listed, failures = await self.listed()
+        listed, failures = await self.listed(LIST_SECONDS)
         self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS if failures else math.inf
         found: dict[str, list[Home]] = {}
         for channel, models in listed:
@@ -83,10 +84,10 @@ class Homes:
         return failures
 
 
-async def list_models(channel: Channel) -> Sequence[pb.Model]:
-    """List the models of one address. Raises ClientError."""
+async def list_models(channel: Channel, timeout: float = LIST_SECONDS) -> Sequence[pb.Model]:
+    """List the models of one address within the seconds. Raises ClientError."""
     stub = EmbeddingServiceStub(channel.grpc)
-    response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=LIST_SECONDS))
+    response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=timeout))
     return response.models
 
 
