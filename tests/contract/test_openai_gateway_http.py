@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from embedscale.core.embedding import ModelState
 from embedscale.embedding.bootstrap import build_application
@@ -140,6 +142,25 @@ async def test_other_paths_are_unknown(http: httpx.AsyncClient, verb: str, path:
     assert response.status_code == status
     assert error_of(response)["code"] == "unknown_url"
     assert response.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+async def test_refused_keys_are_counted_and_told_in_the_log_without_them(
+    stack: AsyncExitStack, hasher: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(reason: str) -> float:
+        return REGISTRY.get_sample_value("embedscale_refused_calls_total", {"reason": reason}) or 0.0
+
+    caplog.set_level(logging.INFO, "embedscale")
+    keys = tmp_path / "keys"
+    keys.write_text("the-key\n")
+    address = await gateway_of(stack, embedding_addresses=[hasher], api_keys_file=keys)
+    before = refused("TOKEN_MISSING"), refused("TOKEN_INVALID")
+    async with httpx.AsyncClient(base_url=address) as client:
+        await client.get("/v1/models")
+        await client.get("/v1/models", headers={"Authorization": "Bearer hunter2"})
+    assert (refused("TOKEN_MISSING"), refused("TOKEN_INVALID")) == (before[0] + 1, before[1] + 1)
+    assert caplog.text.count("refused a request: the API key is missing or wrong") == 2
+    assert "hunter2" not in caplog.text
 
 
 async def test_keys_guard_all_but_health(stack: AsyncExitStack, embedder: str, tmp_path: Path) -> None:
