@@ -18,7 +18,8 @@ from embedscale.cli.reaching import check_reachable
 from embedscale.client import AsyncEmbeddingClient, ClientOptions, Unavailable
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
-from embedscale.servicekit.lifecycle import AddressUnavailable, Server
+from embedscale.servicekit.lifecycle import Server
+from embedscale.servicekit.process import AddressUnavailable
 from embedscale.servicekit.tls import grpc_credentials
 from embedscale.servicekit.watched_files import UnusableFiles
 from tests.contract.conftest import gateway_of
