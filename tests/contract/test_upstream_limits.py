@@ -276,6 +276,23 @@ async def test_what_an_upstream_may_have_computed_counts_as_spent(
     assert dollars() - before[1] == pytest.approx(charged * 0.001)
 
 
+async def test_a_caller_who_gives_up_takes_nothing_along_that_redis_was_to_be_told(
+    state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spending = Spending("u", 1.0, state)
+    monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    day = await spending.reserve(0.6)
+    monkeypatch.setattr(state, "_passed_over_until", 0.0)
+    own_redis.client.client_pause(100)
+    reserving = asyncio.create_task(spending.reserve(0.1))
+    await asyncio.sleep(0.03)
+    reserving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reserving
+    await spending.settle(day, 0.6, 0.5)
+    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 500_000_000
+
+
 async def test_what_is_spent_while_redis_is_away_is_told_to_it_afterwards(
     state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
