@@ -10,7 +10,7 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins
+.PHONY: demo test bench check protos docs chart format clean images images-test pins version
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -61,6 +61,9 @@ images-test: $(INSTALLED)  ## Build the images and run them, locked down, with p
 
 pins: $(INSTALLED)  ## Write the versions that images install, to be done when dependencies change.
 	$(BIN)/python deploy/docker/pin.py "$(TORCH)"
+
+version: $(INSTALLED)  ## Write the version of pyproject.toml into the chart, compose.yaml and the guides.
+	$(BIN)/python deploy/write_version.py
 
 clean:  ## Remove what was built and what the demo keeps.
 	rm -rf $(VENV) .embedscale .bench dist

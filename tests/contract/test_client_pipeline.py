@@ -28,6 +28,7 @@ from embedscale.client import (
     InvalidArgument,
     ResourceExhausted,
     Unavailable,
+    homes,
     retrying,
 )
 from embedscale.core import errors
@@ -161,20 +162,42 @@ async def test_a_call_ends_at_its_deadline(stack: AsyncExitStack) -> None:
         assert moody.running == 0
 
 
-async def test_a_server_that_does_not_even_list_its_models_ends_at_the_deadline(stack: AsyncExitStack) -> None:
-    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def silence(stack: AsyncExitStack) -> str:
+    """Address that takes connections and never answers."""
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    silent = await asyncio.start_server(keep, "127.0.0.1", 0)
     stack.push_async_callback(silent.wait_closed)
     stack.callback(silent.close)
-    async with AsyncEmbeddingClient([f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"]) as client:
+    return f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+
+
+async def test_a_server_that_does_not_even_list_its_models_ends_at_the_deadline(stack: AsyncExitStack) -> None:
+    async with AsyncEmbeddingClient([await silence(stack)]) as client:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded) as late:
             await client.embed(["a"], model=MOODY, timeout=0.3)
         assert time.monotonic() - started < 2
     assert late.value.reason == "DEADLINE"
+
+
+async def test_nobody_waits_for_an_address_that_never_answers_once_another_has_the_model(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "LIST_SECONDS", 2.0)
+    monkeypatch.setattr(homes, "LOOK_AGAIN_SECONDS", 0.1)
+    moody = MoodyServer()
+    async with AsyncEmbeddingClient([await silence(stack), await serve(stack, moody)]) as client:
+        await client.embed(["a"], model=MOODY)
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        await client.embed(["b"], model=MOODY)
+        assert time.monotonic() - started < 1
+        await asyncio.sleep(0.1)
+    assert moody.listed == 2
 
 
 async def test_callers_at_once_look_for_a_model_once(stack: AsyncExitStack) -> None:

@@ -231,7 +231,7 @@ def test_an_error_about_no_file_names_none(monkeypatch: pytest.MonkeyPatch, caps
     def build() -> Application:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
-    monkeypatch.setattr("embedscale.servicekit.lifecycle.configure_logging", lambda *_: None)
+    monkeypatch.setattr("embedscale.servicekit.process.configure_logging", lambda *_: None)
     with pytest.raises(SystemExit):
         run(build, ServerSettings())
     assert capsys.readouterr().err == "[Errno 2] No usable temporary directory found\n"

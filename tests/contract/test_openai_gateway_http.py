@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import logging
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from embedscale.core.embedding import ModelState
 from embedscale.embedding.bootstrap import build_application
@@ -22,6 +25,8 @@ from tests.contract.conftest import gateway_of
 from tests.fakes.hash_engine import HASH, HashEngine
 
 JSON = {"Content-Type": "application/json"}
+PROBE_SECONDS = 5
+"""What the chart gives a probe."""
 
 
 @pytest.fixture
@@ -139,6 +144,25 @@ async def test_other_paths_are_unknown(http: httpx.AsyncClient, verb: str, path:
     assert response.headers.get("allow") == ("POST" if status == 405 else None)
 
 
+async def test_refused_keys_are_counted_and_told_in_the_log_without_them(
+    stack: AsyncExitStack, hasher: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(reason: str) -> float:
+        return REGISTRY.get_sample_value("embedscale_refused_calls_total", {"reason": reason}) or 0.0
+
+    caplog.set_level(logging.INFO, "embedscale")
+    keys = tmp_path / "keys"
+    keys.write_text("the-key\n")
+    address = await gateway_of(stack, embedding_addresses=[hasher], api_keys_file=keys)
+    before = refused("TOKEN_MISSING"), refused("TOKEN_INVALID")
+    async with httpx.AsyncClient(base_url=address) as client:
+        await client.get("/v1/models")
+        await client.get("/v1/models", headers={"Authorization": "Bearer hunter2"})
+    assert (refused("TOKEN_MISSING"), refused("TOKEN_INVALID")) == (before[0] + 1, before[1] + 1)
+    assert caplog.text.count("refused a request: the API key is missing or wrong") == 2
+    assert "hunter2" not in caplog.text
+
+
 async def test_keys_guard_all_but_health(stack: AsyncExitStack, embedder: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("first-key\n\nzweiter-schlüssel\nvoilà\n")
@@ -208,6 +232,19 @@ async def test_one_server_that_is_away_takes_nothing_from_the_others(stack: Asyn
         assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == [HASH]
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.post("/v1/embeddings", json=body(model=HASH))).status_code == 200
+
+
+async def test_a_server_that_never_answers_does_not_make_the_gateway_unready(
+    stack: AsyncExitStack, hasher: str
+) -> None:
+    silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    silent_address = f"127.0.0.1:{silent.getsockname()[1]}"
+    gateway = await gateway_of(stack, embedding_addresses=[silent_address, hasher])
+    async with httpx.AsyncClient(base_url=gateway, timeout=PROBE_SECONDS) as client:
+        assert (await client.get("/healthz")).status_code == 200
+    gateway = await gateway_of(stack, embedding_addresses=[silent_address])
+    async with httpx.AsyncClient(base_url=gateway, timeout=PROBE_SECONDS) as client:
+        assert (await client.get("/healthz")).status_code == 503
 
 
 async def test_a_model_of_two_servers_that_is_not_in_memory_is_listed_once_and_answers(stack: AsyncExitStack) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -18,7 +17,8 @@ from embedscale.cli.reaching import check_reachable
 from embedscale.client import AsyncEmbeddingClient, ClientOptions, Unavailable
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
-from embedscale.servicekit.lifecycle import AddressUnavailable, Server
+from embedscale.servicekit.lifecycle import Server
+from embedscale.servicekit.process import AddressUnavailable
 from embedscale.servicekit.tls import grpc_credentials
 from embedscale.servicekit.watched_files import UnusableFiles
 from tests.contract.conftest import gateway_of
@@ -26,7 +26,6 @@ from tests.credentials import Credentials
 from tests.fakes.hash_engine import HASH, HashEngine
 
 CALLERS = 16
-LOAD_SECONDS = 5.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -183,19 +182,30 @@ async def test_a_server_does_not_start_with_what_it_cannot_use(credentials: Cred
 
 
 async def under_load(call: Callable[[], Awaitable[None]], change: Callable[[], None]) -> int:
-    """Calls made by 16 callers in five seconds, in which `change` happens ten times. Whatever fails is raised."""
-    until, made = time.monotonic() + LOAD_SECONDS, 0
+    """Calls made by 16 callers, while `change` happens ten times: before, between and after, one call begins and ends.
+
+    Whatever fails is raised.
+    """
+    made, over = 0, False
 
     async def caller() -> None:
         nonlocal made
-        while time.monotonic() < until:
+        while not over:
             await call()
             made += 1
 
+    async def whole_call() -> None:
+        enough = made + CALLERS + 1  # so many at the most are under way
+        while made < enough:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
     async def changer() -> None:
+        nonlocal over
         for _ in range(10):
-            await asyncio.sleep(LOAD_SECONDS / 11)
+            await whole_call()
             await asyncio.to_thread(change)
+        await whole_call()
+        over = True
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)), changer())
     return made

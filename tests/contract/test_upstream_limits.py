@@ -223,18 +223,21 @@ async def test_a_failure_is_told_at_once_if_no_further_try_is_left_in_time(
     assert upstream.calls == 1
 
 
+def dollars() -> float:
+    return REGISTRY.get_sample_value("embedscale_upstream_dollars_total", {"model": "remote"})
+
+
 async def test_cost_is_in_the_answer_and_in_the_metrics_and_spending_ends_with_the_limit(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable, own_redis: RedisServer
 ) -> None:
     limits = {"dollars_per_day": 0.05}
     address = await proxied(stack, upstream, limits, price_per_million_tokens=1000.0, redis_url=own_redis.url)
     stub = EmbeddingServiceStub(channel_to(address))
-    before = REGISTRY.get_sample_value("embedscale_upstream_dollars_total", {"model": "remote"})
+    before = dollars()
     request = pb.EmbedRequest(model="remote", inputs=[pb.Input(text=text) for text in "abcdefghij"])
     response = await stub.Embed(request)
     assert (response.tokens_used, response.cost) == (10, pytest.approx(0.01))
-    after = REGISTRY.get_sample_value("embedscale_upstream_dollars_total", {"model": "remote"})
-    assert after - before == pytest.approx(0.01)
+    assert dollars() - before == pytest.approx(0.01)
     again = await stub.Embed(request)
     assert (again.tokens_used, again.cost) == (0, 0)
     calls = upstream.calls
@@ -267,9 +270,27 @@ async def test_what_an_upstream_may_have_computed_counts_as_spent(
     options = {"redis_url": own_redis.url, "upstream_retries": 0, "upstream_timeout_seconds": 1}
     address = await proxied(stack, upstream, {"dollars_per_day": 1}, price_per_million_tokens=1000.0, **options)
     (key,), upstream.fault = own_redis.client.keys("es1-spent:*"), fault
-    before = int(own_redis.client.get(key))
+    before = int(own_redis.client.get(key)), dollars()
     await failure(embed(EmbeddingServiceStub(channel_to(address)), ["a"]))
-    assert int(own_redis.client.get(key)) - before == charged * 1_000_000
+    assert int(own_redis.client.get(key)) - before[0] == charged * 1_000_000
+    assert dollars() - before[1] == pytest.approx(charged * 0.001)
+
+
+async def test_a_caller_who_gives_up_takes_nothing_along_that_redis_was_to_be_told(
+    state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spending = Spending("u", 1.0, state)
+    monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    day = await spending.reserve(0.6)
+    monkeypatch.setattr(state, "_passed_over_until", 0.0)
+    own_redis.client.client_pause(100)
+    reserving = asyncio.create_task(spending.reserve(0.1))
+    await asyncio.sleep(0.03)
+    reserving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reserving
+    await spending.settle(day, 0.6, 0.5)
+    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 500_000_000
 
 
 async def test_what_is_spent_while_redis_is_away_is_told_to_it_afterwards(

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,6 @@ from tests.deploy.chart_tools import (
     template,
     trivy,
 )
-
-ROOT = CHART.parents[2]
 
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 
@@ -180,10 +177,3 @@ def test_policies_find_nothing_serious(example: Path, judged: dict[str, Manifest
 
 def test_policies_would_find_a_privileged_pod(judged: dict[str, Manifest]) -> None:
     assert {"KSV014", "KSV017"} <= {name for name, _ in serious(judged["privileged"])}
-
-
-def test_the_chart_has_the_version_of_the_project() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
-    assert chart["appVersion"] == version
-    assert chart["version"].replace("-", ".", 1) == version

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from embedscale.client.batches import Batch, batch_size, batched, each
 from embedscale.client.channel import AsyncClosing, Channel, opened
 from embedscale.client.errors import ClientError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
-from embedscale.client.homes import Home, Homes, list_models
+from embedscale.client.homes import LIST_SECONDS, Home, Homes, list_models
 from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.client.ordered import in_order
 from embedscale.client.results import EmbedResult, from_response, joined, nothing, refuse_mixed
@@ -108,9 +108,12 @@ class AsyncEmbeddingClient(AsyncClosing):
         listed = await asyncio.gather(*map(list_models, self._channels))
         return sorted((model for models in listed for model in models), key=lambda model: model.name)
 
-    async def available_models(self) -> list[pb.Model]:
-        """List the models of the addresses that answer, by name. Raises ClientError if none of them does."""
-        listed, failures = await self._homes.listed()
+    async def available_models(self, timeout: float = LIST_SECONDS) -> list[pb.Model]:
+        """List the models of the addresses that answer within `timeout` seconds, by name.
+
+        Raises ClientError if none of them does.
+        """
+        listed, failures = await self._homes.listed(timeout)
         if failures and not listed:
             raise failures[0]
         return sorted((model for _, models in listed for model in models), key=lambda model: model.name)

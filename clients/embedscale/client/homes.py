@@ -22,7 +22,8 @@ Home = tuple[Channel, pb.Model]
 class Homes:
     """Finds models at whichever address lists them.
 
-    Addresses that do not answer are passed over, and asked again some seconds later.
+    Addresses that do not answer are passed over, and asked again some seconds later; who needs none of them does not
+    wait for that.
     """
 
     def __init__(self, channels: Sequence[Channel]) -> None:
@@ -34,9 +35,10 @@ class Homes:
 
     async def next(self, name: str) -> Home:
         """One of the model's homes, in turn. Raises NotFound, and ClientError if no address answers."""
-        late = asyncio.get_running_loop().time() > self._look_again
-        if late or not any(model.state in USABLE for _, model in self._homes.get(name, [])):
+        if not any(model.state in USABLE for _, model in self._homes.get(name, [])):
             await self._look_for(name)
+        elif asyncio.get_running_loop().time() > self._look_again:
+            self._search()
         homes = self._homes[name]
         return homes[next(self._turn) % len(homes)]
 
@@ -53,18 +55,16 @@ class Homes:
             self._homes[name] = left
         return bool(left)
 
-    async def listed(self) -> tuple[list[tuple[Channel, Sequence[pb.Model]]], list[BaseException]]:
-        """Ask all addresses for their models: those that answered, and why the others did not."""
-        answers = await asyncio.gather(*map(list_models, self._channels), return_exceptions=True)
+    async def listed(self, timeout: float) -> tuple[list[tuple[Channel, Sequence[pb.Model]]], list[BaseException]]:
+        """Ask all addresses for their models: those that answered within the seconds, and why the others did not."""
+        asked = (list_models(channel, timeout) for channel in self._channels)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         pairs = list(zip(self._channels, answers, strict=True))
         listed = [(channel, models) for channel, models in pairs if not isinstance(models, BaseException)]
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
 
     async def _look_for(self, name: str) -> None:
-        """Look for all models, once for all who ask meanwhile."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        failures = await asyncio.shield(self._looking)
+        failures = await asyncio.shield(self._search())
         if name in self._homes:
             return
         if failures:
@@ -72,8 +72,14 @@ class Homes:
         known = ", ".join(sorted(self._homes)) or "none"
         raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
 
+    def _search(self) -> "asyncio.Task[list[BaseException]]":
+        """Look for all models, once for all who ask meanwhile."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return self._looking
+
     async def _look(self) -> list[BaseException]:
-        listed, failures = await self.listed()
+        listed, failures = await self.listed(LIST_SECONDS)
         self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS if failures else math.inf
         found: dict[str, list[Home]] = {}
         for channel, models in listed:
@@ -83,10 +89,10 @@ class Homes:
         return failures
 
 
-async def list_models(channel: Channel) -> Sequence[pb.Model]:
-    """List the models of one address. Raises ClientError."""
+async def list_models(channel: Channel, timeout: float = LIST_SECONDS) -> Sequence[pb.Model]:
+    """List the models of one address within the seconds. Raises ClientError."""
     stub = EmbeddingServiceStub(channel.grpc)
-    response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=LIST_SECONDS))
+    response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=timeout))
     return response.models
 
 

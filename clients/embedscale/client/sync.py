@@ -7,6 +7,7 @@ from typing import Self
 from embedscale.client.cache import AsyncCacheClient
 from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, InputType, Truncation
 from embedscale.client.evaluation import AsyncEvaluationClient
+from embedscale.client.homes import LIST_SECONDS
 from embedscale.client.loop_thread import CallersTexts, LoopThread
 from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.client.results import EmbedResult
@@ -106,9 +107,9 @@ class EmbeddingClient(_Client):
         """See `AsyncEmbeddingClient.models`."""
         return self._thread.run(self._client.models())
 
-    def available_models(self) -> list[embedding_pb.Model]:
+    def available_models(self, timeout: float = LIST_SECONDS) -> list[embedding_pb.Model]:
         """See `AsyncEmbeddingClient.available_models`."""
-        return self._thread.run(self._client.available_models())
+        return self._thread.run(self._client.available_models(timeout))
 
     def model(self, name: str) -> embedding_pb.Model:
         """See `AsyncEmbeddingClient.model`."""

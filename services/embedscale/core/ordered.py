@@ -13,8 +13,8 @@ async def in_order(
 ) -> AsyncGenerator[ResultT, None]:
     """Yield `work(item)` for each item, in order, as soon as it is done; at most `window` are unanswered at a time.
 
-    The next item is read only when there is room, whether or not results are ready: a caller may send one item and
-    wait for its result, or send everything first. What is unfinished is cancelled when the iteration ends.
+    Items are read while there is room, and one beyond it, whether or not results are asked for: a caller may send one
+    item and wait for its result, or send everything first. What is unfinished is cancelled when the iteration ends.
     """
     running: asyncio.Queue[asyncio.Task[ResultT] | None] = asyncio.Queue()
     room = asyncio.Semaphore(window)

@@ -1,4 +1,7 @@
-"""What use cases need from the world. Concrete classes are named only in the `bootstrap` modules."""
+"""What use cases need from the world. Concrete classes are named only in the `bootstrap` modules.
+
+Ports that have their values beside them: `dataset.Dataset` and `chat.ChatModel`.
+"""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ from embedscale.embedder.scheduler import QueuePolicy
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedder.telemetry import QUEUE_WAIT
 from embedscale.embedding.bootstrap import build_application
-from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel
+from embedscale.embedding.catalog import Catalog, CatalogError
 from embedscale.embedding.residency import Residency
 from embedscale.servicekit.lifecycle import Application
 
@@ -19,10 +19,7 @@ def build(settings: EmbedderSettings, catalog: Catalog) -> Application:
         torch.set_num_threads(settings.threads)
     device = best_device() if settings.device == "auto" else settings.device
     budget = settings.token_budget or (None if device == "cpu" else 16384)
-    local = {name: model for name, model in catalog.models.items() if isinstance(model, LocalModel)}
-    unknown = [name for name in settings.models if name not in local]
-    if unknown:
-        raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {', '.join(sorted(local))}")
+    local = catalog.local_models(settings.models)
     names = settings.models or sorted(name for name, model in local.items() if not model.source.hub)
     not_hosted = [name for name in settings.preload if name not in names]
     if not_hosted:

@@ -15,7 +15,7 @@ from embedscale.embedder.weights import WeightsError, file_digests, locate
 from embedscale.embedding.catalog import Catalog, CatalogError, LocalModel, load_catalog
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS
 
-PAUSE_SECONDS = 2.0
+_PAUSE_SECONDS = 2.0
 
 
 def main() -> None:
@@ -38,9 +38,7 @@ def main() -> None:
 
 def hub_models(catalog: Catalog, names: Sequence[str]) -> dict[str, LocalModel]:
     """Those of the models that come from the hub. Raises CatalogError if one is not a local model."""
-    local = {name: model for name, model in catalog.models.items() if isinstance(model, LocalModel)}
-    if unknown := [name for name in names if name not in local]:
-        raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {', '.join(sorted(local))}")
+    local = catalog.local_models(names)
     return {name: local[name] for name in names if local[name].source.hub}
 
 
@@ -62,7 +60,7 @@ def _fetch(name: str, model: LocalModel) -> None:
 def _wait(name: str, model: LocalModel) -> None:
     while not _is_there(model):
         _say(f"waiting for {name}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def code_repositories(folder: Path, own: str) -> set[str]:

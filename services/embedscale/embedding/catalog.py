@@ -1,6 +1,6 @@
 """The catalog: what each model is, where it comes from and how its vectors are made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -198,6 +198,14 @@ class Catalog(_Entry):
     """Name to model."""
     upstreams: Mapping[str, UpstreamEntry] = {}
     """Name to upstream; one that is not listed has the defaults."""
+
+    def local_models(self, names: Sequence[str]) -> Mapping[str, LocalModel]:
+        """The local models by name, all of `names` among them. Raises CatalogError if one is not."""
+        local = {name: model for name, model in self.models.items() if isinstance(model, LocalModel)}
+        if unknown := [name for name in names if name not in local]:
+            known = ", ".join(sorted(local))
+            raise CatalogError(f"not local models of the catalog: {', '.join(unknown)}; it has: {known}")
+        return local
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:

@@ -1,4 +1,7 @@
-"""What the cache does with Redis, the same for one server, sentinels and a cluster. Errors are the caller's."""
+"""Commands of the cache and of shared limits, the same for one Redis, sentinels and a cluster.
+
+Errors are the caller's.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass

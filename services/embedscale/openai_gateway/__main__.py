@@ -1,7 +1,7 @@
 """`python -m embedscale.openai_gateway`."""
 
 from embedscale.openai_gateway.settings import GatewaySettings
-from embedscale.servicekit.lifecycle import run_server
+from embedscale.servicekit.process import run_server
 from embedscale.servicekit.settings import load_settings
 
 

@@ -1,6 +1,7 @@
 """The HTTP application: routes, keys, and what happens around every request."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,7 +19,10 @@ from embedscale.openai_gateway.endpoints import Endpoints
 from embedscale.openai_gateway.errors import error_json, failure
 from embedscale.openai_gateway.keys import BearerKeys
 from embedscale.servicekit.access import AccessLog
+from embedscale.servicekit.telemetry import REFUSED_CALLS
 from embedscale.tracing.spans import HEADERS, span
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -90,7 +94,9 @@ def _answered(handler: Handler) -> Handler:
     return call
 
 
-def _unauthorized(connection: HTTPConnection, error: AuthenticationError) -> Response:  # noqa: ARG001
+def _unauthorized(connection: HTTPConnection, error: AuthenticationError) -> Response:
+    REFUSED_CALLS.labels("TOKEN_INVALID" if "authorization" in connection.headers else "TOKEN_MISSING").inc()
+    log.info("refused a request: %s", error)
     return error_json(401, str(error), code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 

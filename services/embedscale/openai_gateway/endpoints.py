@@ -15,6 +15,9 @@ from embedscale.openai_gateway.tokens import decoded
 
 ResultT = TypeVar("ResultT")
 
+_PROBE_SECONDS = 2.0
+"""What a server may take to say what it has, for a health check, which has a few seconds itself."""
+
 
 class Endpoints:
     """Handlers of requests; they raise Refused, ClientError and TimeoutError."""
@@ -56,7 +59,7 @@ class Endpoints:
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """`GET /healthz`: 200 while at least one model can be used."""
         try:
-            ready = bool(usable_names(await self._client.available_models()))
+            ready = bool(usable_names(await self._client.available_models(_PROBE_SECONDS)))
         except ClientError:
             ready = False
         return JSONResponse({"status": "ok"}) if ready else error_json(503, "no model can be used", kind="server_error")

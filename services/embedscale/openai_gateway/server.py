@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from embedscale.servicekit.lifecycle import refuse_unavailable
+from embedscale.servicekit.process import refuse_unavailable
 from embedscale.servicekit.settings import ListenerSettings
 from embedscale.servicekit.tls import http_context
 

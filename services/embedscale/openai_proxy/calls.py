@@ -97,9 +97,9 @@ class Calls:
             spent = reserved if isinstance(failure, TryAgain) and not failure.refused else 0.0
             raise
         finally:
+            UPSTREAM_DOLLARS.labels(self.name).inc(spent)
             await self.spending.settle(day, reserved, spent)
         UPSTREAM_TOKENS.labels(self.name).inc(answer.tokens or 0)
-        UPSTREAM_DOLLARS.labels(self.name).inc(spent)
         if answer.pause:
             await self.limiter.pause(answer.pause)
         return answer

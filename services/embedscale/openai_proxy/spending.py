@@ -1,5 +1,6 @@
 """What may be spent at an upstream on one day."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from embedscale.core.errors import SpendingLimitReached
@@ -8,6 +9,7 @@ from embedscale.openai_proxy.telemetry import UPSTREAM_DAY_DOLLARS, UPSTREAM_DAY
 
 _NANO = 1e9
 _KEPT_SECONDS = 2 * 86400
+_NO_LIMIT = -1
 
 # KEYS: the day's total. ARGV: what is owed to it, change, limit (none: -1), seconds to keep.
 # Answers whether the change fitted, and the total.
@@ -44,7 +46,7 @@ class Spending:
     async def reserve(self, dollars: float) -> str:
         """Count what a call may cost; the day it counts for. Raises SpendingLimitReached if that exceeds the limit."""
         day = _today()
-        if self._limit is not None and not await self._changed(day, round(dollars * _NANO), round(self._limit * _NANO)):
+        if self._limit is not None and not await self._reserved(day, dollars, self._limit):
             message = f"the spending limit of upstream {self._upstream!r} is {self._limit:g} US dollars a day"
             raise SpendingLimitReached(f"{message}, and this request would exceed it", retry_after=_to_next_day())
         return day
@@ -52,7 +54,18 @@ class Spending:
     async def settle(self, day: str, reserved: float, spent: float) -> None:
         """Count what the call of that day did cost in place of what it might have."""
         if self._limit is not None and spent != reserved:
-            await self._changed(day, round((spent - reserved) * _NANO), -1)
+            await self._changed(day, round((spent - reserved) * _NANO), _NO_LIMIT)
+
+    async def _reserved(self, day: str, dollars: float, limit: float) -> bool:
+        """Ask to the end even if the caller gives up, for what is owed is told with it; then nothing stays reserved."""
+        change = round(dollars * _NANO)
+        changing = asyncio.ensure_future(self._changed(day, change, round(limit * _NANO)))
+        try:
+            return await asyncio.shield(changing)
+        except asyncio.CancelledError:
+            if await changing:
+                await self._changed(day, -change, _NO_LIMIT)
+            raise
 
     def _spent_today(self) -> float:
         return self._known / _NANO if self._day == _today() else 0.0

@@ -13,7 +13,9 @@ UPSTREAM_TOKENS = Counter(
     ["model"],
 )
 UPSTREAM_DOLLARS = Counter(
-    "embedscale_upstream_dollars_total", "US dollars spent at upstreams, by model, at the catalog's price.", ["model"]
+    "embedscale_upstream_dollars_total",
+    "US dollars spent at upstreams, by model, at the catalog's price; answers that got lost may have cost theirs.",
+    ["model"],
 )
 UPSTREAM_SECONDS = Histogram(
     "embedscale_upstream_seconds",

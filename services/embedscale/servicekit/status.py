@@ -76,7 +76,7 @@ def reason_name(error: errors.EmbedscaleError) -> str:
 
 
 def from_reason(reason: str, message: str, *, field: str = "", retry_after: float | None = None) -> Exception:
-    """Raise on what another service said: the error that it had raised, or UpstreamUnavailable for anything unknown."""
+    """The error to raise for what another service said: the one it had, or UpstreamUnavailable for anything unknown."""
     kind = _BY_REASON.get(reason, errors.UpstreamUnavailable)
     if issubclass(kind, errors.Retryable):
         return kind(message, retry_after=retry_after or 1.0, field=field)

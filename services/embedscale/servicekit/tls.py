@@ -45,7 +45,7 @@ def http_context(settings: ListenerSettings) -> ssl.SSLContext:
     def renew(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:  # noqa: ARG001
         connection.context = watched.value
 
-    listening = _context(settings, [])
+    listening = watched.value
     listening.sni_callback = renew
     return listening
 
@@ -64,8 +64,7 @@ def _configuration(contents: Sequence[bytes]) -> grpc.ServerCertificateConfigura
 
 
 def _context(settings: ListenerSettings, contents: Sequence[bytes]) -> ssl.SSLContext:
-    if contents:
-        check_pair(contents[0], contents[1])
+    check_pair(contents[0], contents[1])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(_ALPN)
