@@ -52,7 +52,7 @@ async def main(arguments: argparse.Namespace) -> int:
 async def soak(cluster: Cluster, world: World, arguments: argparse.Namespace, stopping: asyncio.Event) -> Outcome:
     world.reference = (await evaluating.finished(world)).name
     if arguments.requests >= FEWEST_REQUESTS:
-        await asyncio.gather(fill(world.embedder, _FILL["embedder"]), fill(world.proxy, _FILL["proxy"]))
+        await asyncio.gather(fill(world.embedder, _FILL["embedder"], stopping), fill(world.proxy, _FILL["proxy"], stopping))
     callers = Callers(world, arguments.seed, arguments.requests, stopping)
     started = time.monotonic()
     async with sampled(cluster, callers, started) as sampler:
@@ -66,10 +66,12 @@ async def soak(cluster: Cluster, world: World, arguments: argparse.Namespace, st
     )  # fmt: skip
 
 
-async def fill(server: EmbeddingServer, count: int) -> None:
+async def fill(server: EmbeddingServer, count: int, stopping: asyncio.Event) -> None:
     """Embed texts that nobody asks for again: a full cache does not grow."""
     pick = random.Random(count)
     for _ in range(0, count, 500):
+        if stopping.is_set():
+            return
         inputs = [pb.Input(text=unseen(pick)) for _ in range(500)]
         await server.embedding.Embed(pb.EmbedRequest(model=server.model.name, inputs=inputs))
 

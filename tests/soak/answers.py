@@ -26,7 +26,7 @@ class Answers:
         """Raise AssertionError unless it answers the request."""
         texts = [given.text for given in request.inputs]
         width = request.dimensions or model.dimensions
-        size = width * _BITS.get(request.encoding, 32) // 8
+        size = -(-width * _BITS.get(request.encoding, 32) // 8)
         assert (response.dimensions, len(response.inputs)) == (width, len(texts))
         assert len(response.embeddings) == len(texts) * size
         if kind := _FLOATS.get(request.encoding):

@@ -1,4 +1,4 @@
-"""What flat means: the growth that a robust line through a series shows after the warm-up stays below a bound."""
+"""What flat means: the growth that a robust line through a series shows after the warm-up stays within a bound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Rule:
     """Whether `most` is a share of the level, which is the median, or in the series' own unit."""
 
     def __str__(self) -> str:
-        return f"< {self.most:.0%}" if self.relative else f"< {self.most:g}"
+        return f"≤ {self.most:.0%}" if self.relative else f"≤ {self.most:g}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def judged(done: Sequence[float], values: Sequence[float], rule: Rule) -> Judged
     if last < FEWEST_REQUESTS:
         return Judged(level, growth, rule, Verdict.TOO_SHORT)
     bound = rule.most * level if rule.relative else rule.most
-    return Judged(level, growth, rule, Verdict.FLAT if growth < bound else Verdict.GROWS)
+    return Judged(level, growth, rule, Verdict.FLAT if growth <= bound else Verdict.GROWS)
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:

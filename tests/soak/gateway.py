@@ -62,7 +62,7 @@ async def malformed(world: World, pick: random.Random) -> None:
 async def hangs_up(world: World, pick: random.Random) -> None:
     """The caller leaves while the answer is being made."""
     server = world.server(pick)
-    body = {"model": server.model.name, "input": [unseen(pick) for _ in range(8)]}
+    body = {"model": server.model.name, "input": [unseen(pick) for _ in range(4)]}
     call = asyncio.create_task(world.http.post(_PATH, json=body))
     await asyncio.sleep(pick.uniform(0, 0.03))
     call.cancel()
