@@ -15,20 +15,17 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from embedscale.v1 import embedding_service_pb2 as pb
 from tests.soak import evaluating
 from tests.soak.cluster import Cluster, running
+from tests.soak.filling import fill
 from tests.soak.flatness import FEWEST_REQUESTS
 from tests.soak.mix import Callers
 from tests.soak.report import Outcome, plot
 from tests.soak.sampling import Sampler, busy, latency
-from tests.soak.texts import unseen
-from tests.soak.world import EmbeddingServer, World, connected
+from tests.soak.world import World, connected
 
 REQUESTS = 200_000
 STOPPED = 130
-_FILL = {"embedder": 3_000, "proxy": 60_000}
-"""Texts that fill the caches in memory, and Redis, before anything is sampled."""
 
 
 async def main(arguments: argparse.Namespace) -> int:
@@ -52,7 +49,7 @@ async def main(arguments: argparse.Namespace) -> int:
 async def soak(cluster: Cluster, world: World, arguments: argparse.Namespace, stopping: asyncio.Event) -> Outcome:
     world.reference = (await evaluating.finished(world)).name
     if arguments.requests >= FEWEST_REQUESTS:
-        await asyncio.gather(fill(world.embedder, _FILL["embedder"], stopping), fill(world.proxy, _FILL["proxy"], stopping))
+        await fill(cluster, world, stopping)
     callers = Callers(world, arguments.seed, arguments.requests, stopping)
     started = time.monotonic()
     async with sampled(cluster, callers, started) as sampler:
@@ -64,16 +61,6 @@ async def soak(cluster: Cluster, world: World, arguments: argparse.Namespace, st
         dict(callers.counts.most_common()), callers.failures, cluster.complaints(), dict(left),
         [*sampler.series.values(), *latency(callers.embed_seconds, callers.done)],
     )  # fmt: skip
-
-
-async def fill(server: EmbeddingServer, count: int, stopping: asyncio.Event) -> None:
-    """Embed texts that nobody asks for again: a full cache does not grow."""
-    pick = random.Random(count)
-    for _ in range(0, count, 500):
-        if stopping.is_set():
-            return
-        inputs = [pb.Input(text=unseen(pick)) for _ in range(500)]
-        await server.embedding.Embed(pb.EmbedRequest(model=server.model.name, inputs=inputs))
 
 
 @contextlib.asynccontextmanager

@@ -86,7 +86,7 @@ async def busy(cluster: Cluster) -> Mapping[str, float]:
             f"{name} {series}": value
             for name in cluster.metrics_ports
             for series, value in (await cluster.metrics(name)).items()
-            if value and series.removeprefix("embedscale_").startswith(_BUSY) and "Watch" not in series
+            if value and series.removeprefix("embedscale_").startswith(_BUSY)
         }
         if not left:
             break
