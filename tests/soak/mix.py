@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import time
 import traceback
 from collections import Counter
@@ -85,13 +86,17 @@ class Callers:
             async with asyncio.timeout(STUCK_SECONDS):
                 await MIX[name][1](self.world, pick)
         except Exception as error:
-            self.failed += 1
-            if len(self.failures) < KEPT_FAILURES:
-                self.failures.append(f"request {number}, {name}: {_where(error)}: {error!r}"[:600])
+            self._note(f"request {number}, {name}: {_where(error)}: {error!r}"[:600])
         self.done += 1
         self.counts[name] += 1
         if name == "Embed":
             self.embed_seconds.append((self.done, time.perf_counter() - started))
+
+    def _note(self, failure: str) -> None:
+        self.failed += 1
+        if len(self.failures) < KEPT_FAILURES:
+            self.failures.append(failure)
+            print(failure, file=sys.stderr, flush=True)
 
 
 def _where(error: Exception) -> str:
