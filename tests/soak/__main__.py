@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.soak import evaluating
 from tests.soak.cluster import Cluster, running
-from tests.soak.filling import fill
+from tests.soak.filling import fill, learn
 from tests.soak.flatness import FEWEST_REQUESTS
 from tests.soak.mix import Callers
 from tests.soak.report import Outcome, plot
@@ -50,6 +50,7 @@ async def soak(cluster: Cluster, world: World, arguments: argparse.Namespace, st
     world.reference = (await evaluating.finished(world)).name
     if arguments.requests >= FEWEST_REQUESTS:
         await fill(cluster, world, stopping)
+    await learn(world)
     callers = Callers(world, arguments.seed, arguments.requests, stopping)
     started = time.monotonic()
     async with sampled(cluster, callers, started) as sampler:

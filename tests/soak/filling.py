@@ -13,6 +13,7 @@ from tests.soak.world import EmbeddingServer, World
 
 _TEXTS = {"embedder": 3_000, "proxy": 20_000}
 _BATCH = 500
+_LEARNT = 100
 _BURST = 64
 """Four times as many calls at once as the callers ever make: no pool will have to grow any more."""
 _EVALUATIONS = 4
@@ -28,6 +29,16 @@ async def fill(cluster: Cluster, world: World, stopping: asyncio.Event) -> None:
     )
     if not stopping.is_set():
         await _burst(world)
+
+
+async def learn(world: World) -> None:
+    """Ask for every known text once: later, requests that come together may each compute it, in another batch."""
+    for server in (world.embedder, world.proxy):
+        for truncation in server.model.truncations:
+            for start in range(0, len(world.texts.known), _LEARNT):
+                inputs = [pb.Input(text=text) for text in world.texts.known[start : start + _LEARNT]]
+                request = pb.EmbedRequest(model=server.model.name, inputs=inputs, truncation=truncation)
+                world.answers.check(request, await server.embedding.Embed(request), server.model)
 
 
 async def _fill_redis(cluster: Cluster) -> None:
