@@ -43,7 +43,7 @@ def test_ctrl_c_ends_it_in_good_order_with_what_there_is(tmp_path: Path) -> None
     children = psutil.Process(process.pid).children()
     assert len(children) == 6
     process.send_signal(signal.SIGINT)
-    told, errors = process.communicate(timeout=120)
+    told, errors = process.communicate(timeout=300)
     assert process.returncode == 130, told + errors
     found = json.loads((tmp_path / "soak.json").read_text())
     assert (found["passed"], found["requests"]) == (True, 9999)

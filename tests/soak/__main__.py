@@ -20,7 +20,7 @@ from tests.soak.cluster import Cluster, running
 from tests.soak.filling import fill, learn
 from tests.soak.flatness import FEWEST_REQUESTS
 from tests.soak.mix import Callers
-from tests.soak.report import Outcome, plot
+from tests.soak.report import Outcome, document, plot
 from tests.soak.sampling import Sampler, busy, latency
 from tests.soak.world import World, connected
 
@@ -41,6 +41,8 @@ async def main(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(json.dumps(outcome.json, indent=1) + "\n", "utf-8")
     if arguments.plot:
         plot(outcome, arguments.plot)
+    if arguments.docs:
+        document(outcome)
     if not outcome.passed:
         return 1
     return STOPPED if outcome.done < outcome.requests else 0
@@ -97,6 +99,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run's requests")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--plot", type=Path, help="draw the series into this picture")
+    parser.add_argument("--docs", action="store_true", help="write the table and the picture into docs/")
     return parser.parse_args()
 
 

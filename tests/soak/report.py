@@ -9,10 +9,13 @@ import matplotlib as mpl
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
-from benchmarks.common import machine, table
+from benchmarks.__main__ import written
+from benchmarks.common import ROOT, machine, table
 from tests.soak.flatness import WARM_UP, Judged, Verdict, judged
 from tests.soak.sampling import Series
 
+_PAGE = ROOT / "docs" / "soak.md"
+_PICTURE = ROOT / "docs" / "images" / "soak.png"
 _HEADERS = ("what", "level", "growth", "allowed", "verdict")
 _PANELS = {
     "Memory, MiB": ("memory, MiB", "data, MiB"),
@@ -40,7 +43,7 @@ class Outcome:
     busy: dict[str, float]
     """Gauges of work under way that did not return to zero."""
     series: list[Series]
-    machine: str = field(default_factory=machine)
+    machine: str = field(default_factory=lambda: str(machine()))
 
     @property
     def judgements(self) -> list[tuple[Series, Judged]]:
@@ -85,6 +88,12 @@ class Outcome:
             "passed": self.passed,
             "series": series,
         }
+
+
+def document(outcome: Outcome) -> None:
+    """Write the table and the picture into the documentation."""
+    _PAGE.write_text(written(_PAGE.read_text("utf-8"), "soak", outcome.markdown), "utf-8")
+    plot(outcome, _PICTURE)
 
 
 def plot(outcome: Outcome, path: Path) -> None:
