@@ -148,7 +148,7 @@ async def disconnecting(world: World, pick: random.Random) -> None:
 async def cache_stats(world: World, pick: random.Random) -> None:
     stats = await world.server(pick).cache.GetCacheStats(cache_pb.GetCacheStatsRequest(), timeout=CALL_SECONDS)
     assert stats.memory_bytes <= stats.memory_limit_bytes
-    assert stats.redis_state == cache_pb.REDIS_STATE_IN_USE
+    assert stats.redis_state != cache_pb.REDIS_STATE_NONE
 
 
 async def cache_purge(world: World, pick: random.Random) -> None:

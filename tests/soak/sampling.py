@@ -23,7 +23,7 @@ _RULES = {
     "memory, MiB": MEMORY, "file descriptors": COUNT, "threads": COUNT, "data, MiB": MEMORY, "clients": COUNT,
     "p50, ms": MEDIAN, "p99, ms": PERCENTILE,
 }  # fmt: skip
-_BUSY = ("calls_in_progress", "queued_inputs", "queued_tokens", "cache_pending_writes")
+_BUSY = ("calls_in_progress", "queued_inputs", "queued_tokens", "cache_pending_writes", "cache_breaker_open")
 
 
 @dataclass
