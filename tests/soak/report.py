@@ -106,7 +106,7 @@ def plot(outcome: Outcome, path: Path) -> None:
         axis.axvspan(0, WARM_UP * outcome.done, color="0.93", zorder=0)
         axis.set_title(title)
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize="small", loc="best")
+        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     for axis in axes[1]:
         axis.set_xlabel("requests done")
         axis.xaxis.set_major_formatter("{x:,.0f}")
