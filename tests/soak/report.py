@@ -98,7 +98,7 @@ def document(outcome: Outcome) -> None:
 
 def plot(outcome: Outcome, path: Path) -> None:
     """Draw all series over the requests that were done."""
-    figure, axes = plt.subplots(2, 2, figsize=(12, 7), layout="constrained", sharex=True)
+    figure, axes = plt.subplots(2, 2, figsize=(14, 7), layout="constrained", sharex=True)
     for axis, (title, kinds) in zip(axes.flat, _PANELS.items(), strict=True):
         for one in outcome.series:
             if one.what in kinds:
@@ -109,6 +109,7 @@ def plot(outcome: Outcome, path: Path) -> None:
         axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     for axis in axes[1]:
         axis.set_xlabel("requests done")
+        axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter("{x:,.0f}")
     figure.suptitle(f"{outcome.done:,} requests, seed {outcome.seed}; what is shaded is the warm-up")
     figure.savefig(path, dpi=110)
