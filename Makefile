@@ -10,13 +10,16 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins version
+.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
 
 test: $(INSTALLED)  ## Run all tests.
 	$(BIN)/python -m pytest
+
+soak: $(INSTALLED)  ## Answer REQUESTS (200,000) mixed requests right, in flat memory, files, threads and time; SEED repeats a run.
+	$(BIN)/python -m tests.soak $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED)) $(SOAK_OPTIONS)
 
 bench: $(INSTALLED)  ## Run all benchmarks, about an hour, and write their tables into docs/.
 	$(BIN)/python -m benchmarks

@@ -48,6 +48,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Ready servers", "short", {
             "{{service}}": "sum by (service) (embedscale_server_info{HERE} * on (instance) embedscale_ready{HERE})"}),
         Panel("Calls", "reqps", _rate("embedscale_calls_total", "method")),
+        Panel("Calls in progress", "short", {"{{method}}": "sum by (method) (embedscale_calls_in_progress{HERE})"}),
         Panel("Calls that did not succeed", "reqps", {
             "{{code}}": 'sum by (code) (rate(embedscale_calls_total{HERE, code!~"OK|2.."}[$__rate_interval]))'}),
         Panel("Calls refused before they were served", "reqps", _rate("embedscale_refused_calls_total", "reason")),

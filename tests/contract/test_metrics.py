@@ -18,11 +18,15 @@ from embedscale.client import AsyncEmbeddingClient, NotFound
 from embedscale.core.embedding import EngineLoad
 from embedscale.embedder import bootstrap, gpu_meter
 from embedscale.embedder.settings import EmbedderSettings
+from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import MINILM, free_port, served
+from tests.fakes.hash_engine import HASH, HashEngine
 
 
 def value(name: str, **labels: str) -> float:
@@ -51,6 +55,38 @@ async def test_each_stage_of_a_request_is_timed(embedder: str) -> None:
     assert {stage: after[stage] - before[stage] for stage in stages} == {**dict.fromkeys(stages, 1.0), "cache": 2.0}
     assert value("embedscale_inputs_total", model=MINILM) == inputs + 2
     assert value("embedscale_batch_fill_ratio_count", model=MINILM) > filled
+
+
+async def test_calls_in_progress_are_those_that_have_not_ended(
+    stack: AsyncExitStack, channel_to: Callable[[str], grpc.aio.Channel]
+) -> None:
+    """However they end: answered, refused, or left by their callers."""
+    settings = EmbeddingServerSettings(drain_seconds=0)
+    address = await served(stack, build_application([HashEngine(seconds=0.2)], settings), settings)
+    stub, begun = EmbeddingServiceStub(channel_to(address)), in_progress()
+    request = pb.EmbedRequest(model=HASH, inputs=[pb.Input(text="a")])
+    answered, left, refused = stub.Embed(request), stub.Embed(request), stub.Embed(pb.EmbedRequest(model=HASH))
+    stream = stub.EmbedStream()
+    await stream.write(pb.EmbedStreamRequest(request=request))
+    await until(lambda: in_progress() == begun + 3)
+    left.cancel()
+    stream.cancel()
+    await answered
+    assert await refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await until(lambda: in_progress() == begun)
+
+
+def in_progress() -> float:
+    methods = ("Embed", "EmbedStream")
+    return sum(
+        value("embedscale_calls_in_progress", method=f"/embedscale.v1.EmbeddingService/{name}") for name in methods
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 async def test_what_callers_make_up_becomes_no_label(embedder: str, gateway: str) -> None:

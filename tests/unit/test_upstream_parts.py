@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedscale.cli.local_cluster import free_port
-from embedscale.core.errors import UpstreamRejected
+from embedscale.core.errors import DeadlineExceeded, UpstreamRejected
 from embedscale.embedding.catalog import RemoteModel, UpstreamEntry, load_catalog
 from embedscale.openai_proxy.bisection import isolate
 from embedscale.openai_proxy.bootstrap import packing_limits
@@ -23,6 +23,7 @@ from embedscale.servicekit.openai_faults import TryAgain
 from embedscale.servicekit.rate_headers import LONGEST_SECONDS, exhausted, retry_after
 from embedscale.servicekit.rate_limits import LocalLimiter, buckets
 from embedscale.servicekit.retries import Retries
+from tests.fakes.faulty_upstream import running
 
 REFUSAL = UpstreamRejected("refused")
 
@@ -189,3 +190,17 @@ async def test_a_call_that_never_reached_the_upstream_is_known_to_be_unsent() ->
         await upstream.embed("text-embedding-3-small", ["a"], model, 5)
     await upstream.close()
     assert caught.value.refused
+
+
+@pytest.mark.parametrize(("call", "caller", "error"), [(5, 0.05, DeadlineExceeded), (0.05, 5, TryAgain)])
+async def test_the_end_of_the_callers_time_is_no_failure_of_the_upstream(
+    call: float, caller: float, error: type[Exception]
+) -> None:
+    model = load_catalog().models["text-embedding-3-small"]
+    assert isinstance(model, RemoteModel)
+    with running() as server:
+        server.seconds = 0.5
+        upstream = Upstream("slow", server.url, "key", timeout_seconds=call)
+        with pytest.raises(error):
+            await upstream.embed("text-embedding-3-small", ["a"], model, caller)
+        await upstream.close()

@@ -64,6 +64,7 @@ def _observed(method: str, handler: Handler, access: AccessLog) -> Handler:
 
     async def call(request: Request) -> Response:
         started = time.perf_counter()
+        access.began(method)
         parent = {name: value for name in HEADERS if (value := request.headers.get(name))}
         with span(method, {"http.request.method": request.method}, kind="SERVER", parent=parent) as current:
             response = await answered(request)

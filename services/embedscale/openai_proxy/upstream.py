@@ -12,6 +12,7 @@ import openai
 
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import (
+    DeadlineExceeded,
     EmbedscaleError,
     UpstreamChanged,
     UpstreamRejected,
@@ -68,7 +69,10 @@ class Upstream:
     async def embed(
         self, upstream_model: str, texts: Sequence[str], model: RemoteModel, most_seconds: float
     ) -> UpstreamAnswer:
-        """Embed texts within the time. Raises TryAgain, TextsRefused or an Upstream* error; none holds what it said."""
+        """Embed texts within the time. Raises TryAgain, TextsRefused, DeadlineExceeded or an Upstream* error.
+
+        None of them holds what the upstream said.
+        """
         try:
             with UPSTREAM_SECONDS.labels(self.name).time():
                 answer = await self._asked(upstream_model, texts, model, most_seconds)
@@ -84,6 +88,12 @@ class Upstream:
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
+
+    def _late(self, most_seconds: float) -> Exception:
+        """Whose time is over: that of the caller who waits longest, or of one call."""
+        if most_seconds <= self._timeout_seconds:
+            return DeadlineExceeded(f"upstream {self.name!r} did not answer before the caller's deadline")
+        return TryAgain(UpstreamUnavailable(f"upstream {self.name!r} did not answer in time"), refused=False)
 
     async def _asked(
         self, upstream_model: str, texts: Sequence[str], model: RemoteModel, most_seconds: float
@@ -102,9 +112,7 @@ class Upstream:
             usage, named = answer.get("usage"), str(answer.get("model") or "")
             tokens = max(int(usage["total_tokens"]), 0) if usage else None
         except TimeoutError:
-            raise TryAgain(
-                UpstreamUnavailable(f"upstream {self.name!r} did not answer in time"), refused=False
-            ) from None
+            raise self._late(most_seconds) from None
         except openai.OpenAIError as error:
             raise _translated(error, self.name) from None
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):

@@ -129,6 +129,7 @@ class _Observed:
 
     def __enter__(self) -> "_Observed":
         self.started = time.perf_counter()
+        self.access.began(self.method)
         # Not for the block alone: what is left of a stream may be closed by another task. grpc has a task a call.
         self.span.make_current()
         return self
