@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 InputType = Literal["unspecified", "query", "document"]
 Truncation = Literal["error", "end", "windows"]
+Encoding = Literal["float32", "float16", "int8", "binary"]
 Texts = Iterable[str] | AsyncIterable[str]
 
 TIMEOUT_SECONDS = 600.0
@@ -47,20 +48,22 @@ class AsyncEmbeddingClient(AsyncClosing):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
         """Embed texts, in as many requests as the servers' limits ask for; `timeout` in seconds is for all of them.
 
+        `encoding` is how numbers travel and what `vectors` holds: int8 is a quarter of float32, binary a thirty-second.
         Overload, and servers that do not answer, are retried within that time. Raises ClientError, whose `field` names
         a text by its place among all: `inputs[1234].text`.
         """
-        asked = _request(model, input_type, dimensions, truncation)
+        asked = _request(model, input_type, dimensions, truncation, encoding)
         deadline = asyncio.get_running_loop().time() + timeout
         blocks = [block async for block in self._blocks(texts, asked, lambda: deadline)]
         if blocks:
             return joined(blocks)
         _, description = await self._home(model, deadline)
-        return nothing(dimensions or description.dimensions, description.fingerprint)
+        return nothing(dimensions or description.dimensions, description.fingerprint, asked.encoding)
 
     async def embed_iter(
         self,
@@ -70,6 +73,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> AsyncGenerator[EmbedResult, None]:
         """Embed a corpus of any size in bounded memory: yields a block of up to 64 rows after the other, in order.
@@ -77,7 +81,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         `timeout` in seconds is for each block. No more texts are read than are under way, and none while the caller is
         busy with a block; leaving the loop, or `aclose`, cancels the calls. Raises as `embed` does.
         """
-        asked = _request(model, input_type, dimensions, truncation)
+        asked = _request(model, input_type, dimensions, truncation, encoding)
         clock = asyncio.get_running_loop().time
         async with aclosing(self._blocks(texts, asked, lambda: clock() + timeout)) as blocks:
             async for block in blocks:
@@ -182,13 +186,16 @@ def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
 
 
-def _request(model: str, input_type: InputType, dimensions: int, truncation: Truncation) -> pb.EmbedRequest:
+def _request(
+    model: str, input_type: InputType, dimensions: int, truncation: Truncation, encoding: Encoding
+) -> pb.EmbedRequest:
     """Say all but the inputs."""
     return pb.EmbedRequest(
         model=model,
         input_type=_input_type(input_type),
         dimensions=dimensions,
         truncation=f"TRUNCATION_{truncation.upper()}",
+        encoding=f"ENCODING_{encoding.upper()}",
     )
 
 

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from embedscale.client.cache import AsyncCacheClient
-from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, InputType, Truncation
+from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, Encoding, InputType, Truncation
 from embedscale.client.evaluation import AsyncEvaluationClient
 from embedscale.client.loop_thread import CallersTexts, LoopThread
 from embedscale.client.options import DEFAULT, ClientOptions
@@ -56,6 +56,7 @@ class EmbeddingClient(_Client):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
         """See `AsyncEmbeddingClient.embed`."""
@@ -67,6 +68,7 @@ class EmbeddingClient(_Client):
                 input_type=input_type,
                 dimensions=dimensions,
                 truncation=truncation,
+                encoding=encoding,
                 timeout=timeout,
             ),
             source,
@@ -80,12 +82,19 @@ class EmbeddingClient(_Client):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> Generator[EmbedResult]:
         """See `AsyncEmbeddingClient.embed_iter`; texts are read on the caller's thread, while it waits for a block."""
         source = CallersTexts(texts)
         stream = self._client.embed_iter(
-            source, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation, timeout=timeout
+            source,
+            model=model,
+            input_type=input_type,
+            dimensions=dimensions,
+            truncation=truncation,
+            encoding=encoding,
+            timeout=timeout,
         )
         return self._thread.iterate(stream, source)
 
