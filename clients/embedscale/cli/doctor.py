@@ -46,12 +46,15 @@ async def doctor(addresses: Sequence[str], address: str | None, output: str) -> 
 async def _checks(addresses: Sequence[str], address: str | None) -> AsyncIterator[Check]:
     yield check_python()
     services: dict[str, tuple[Sequence[str], ClientOptions]] = {}
+    missing: dict[str, str] = {}
     for kind in ("embedding", "evaluation"):
         try:
             services[kind] = _where(kind, addresses, address)
         except (CommandFailed, OSError) as error:
-            advice = "`evalctl up --detach`, or `evalctl context set`"
-            yield Check("fail", f"{kind} address", str(error), advice)
+            missing[kind] = str(error)
+    for kind, why in missing.items():
+        # Who only embeds, or only evaluates, needs one of the two.
+        yield Check("warn" if services else "fail", f"{kind} address", why, "`evalctl up --detach`, or `evalctl context set`")
     for kind, (places, how) in services.items():
         for place in places:
             reached = [check async for check in check_reachable(place, how)]
