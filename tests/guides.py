@@ -1,4 +1,4 @@
-"""Guides as a reader follows them: files are saved, commands go into one shell, and what they print is held against the page."""
+"""Guides as a reader follows them: files are saved, commands run in one shell, and what they print is compared."""
 
 import contextlib
 import doctest

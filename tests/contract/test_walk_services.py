@@ -1,4 +1,4 @@
-"""The walk of a service that calls Embed, as its page says: two replicas, four kinds of callers, and all that goes wrong."""
+"""The walk of a service that calls Embed: two replicas, four kinds of callers, and all that goes wrong at first."""
 
 import re
 import shutil

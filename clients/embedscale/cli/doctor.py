@@ -53,16 +53,22 @@ async def _checks(addresses: Sequence[str], address: str | None) -> AsyncIterato
         except (CommandFailed, OSError) as error:
             missing[kind] = str(error)
     for kind, why in missing.items():
-        # Who only embeds, or only evaluates, needs one of the two.
-        yield Check("warn" if services else "fail", f"{kind} address", why, "`evalctl up --detach`, or `evalctl context set`")
+        # Who only embeds needs no evaluator, and the other way round.
+        status = "warn" if services else "fail"
+        yield Check(status, f"{kind} address", why, "`evalctl up --detach`, or `evalctl context set`")
     for kind, (places, how) in services.items():
         for place in places:
-            reached = [check async for check in check_reachable(place, how)]
-            for check in reached:
+            async for check in _check(kind, place, how):
                 yield check
-            if all(check.status != "fail" for check in reached):
-                async for check in check_services(kind, place, how):
-                    yield check
+
+
+async def _check(kind: str, place: str, how: ClientOptions) -> AsyncIterator[Check]:
+    reached = [check async for check in check_reachable(place, how)]
+    for check in reached:
+        yield check
+    if all(check.status != "fail" for check in reached):
+        async for check in check_services(kind, place, how):
+            yield check
 
 
 def _where(kind: str, addresses: Sequence[str], address: str | None) -> tuple[Sequence[str], ClientOptions]:

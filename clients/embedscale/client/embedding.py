@@ -2,14 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from embedscale.client.batches import Batch, batch_size, batched, each
 from embedscale.client.channel import AsyncClosing, Channel, opened
 from embedscale.client.errors import ClientError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
-from embedscale.client.homes import Home, Homes, list_models
+from embedscale.client.homes import Homes, list_models
 from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.client.ordered import in_order
 from embedscale.client.results import EmbedResult, from_response, joined, nothing, refuse_mixed
@@ -24,6 +24,7 @@ InputType = Literal["unspecified", "query", "document"]
 Truncation = Literal["error", "end", "windows"]
 Encoding = Literal["float32", "float16", "int8", "binary"]
 Texts = Iterable[str] | AsyncIterable[str]
+FoundT = TypeVar("FoundT")
 
 TIMEOUT_SECONDS = 600.0
 
@@ -62,7 +63,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         blocks = [block async for block in self._blocks(texts, asked, lambda: deadline)]
         if blocks:
             return joined(blocks)
-        _, description = await self._home(model, deadline)
+        description = await self._in_time(self._homes.describe(model), model, deadline)
         return nothing(dimensions or description.dimensions, description.fingerprint, asked.encoding)
 
     async def embed_iter(
@@ -121,7 +122,7 @@ class AsyncEmbeddingClient(AsyncClosing):
 
     async def model(self, name: str) -> pb.Model:
         """Describe one model, wherever it is. Raises NotFound."""
-        return (await self._homes.next(name))[1]
+        return await self._homes.describe(name)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -135,7 +136,7 @@ class AsyncEmbeddingClient(AsyncClosing):
 
         `deadline` is asked when a batch is begun.
         """
-        _, description = await self._home(asked.model, deadline())
+        description = await self._in_time(self._homes.describe(asked.model), asked.model, deadline())
         cut = batched(each(texts), batch_size(description, asked.dimensions))
         fingerprint = ""
 
@@ -165,7 +166,7 @@ class AsyncEmbeddingClient(AsyncClosing):
     async def _ask(self, request: pb.EmbedRequest, deadline: float) -> pb.EmbedResponse:
         """Ask one home of the model after the other until one answers."""
         while True:
-            channel, _ = await self._home(request.model, deadline)
+            channel, _ = await self._in_time(self._homes.next(request.model), request.model, deadline)
             left = deadline - asyncio.get_running_loop().time()
             try:
                 return await channel.call(_stub(channel).Embed(request, timeout=left))
@@ -173,10 +174,10 @@ class AsyncEmbeddingClient(AsyncClosing):
                 if not self._homes.leave(channel, request.model):
                     raise
 
-    async def _home(self, model: str, deadline: float) -> Home:
+    async def _in_time(self, found: Awaitable[FoundT], model: str, deadline: float) -> FoundT:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._homes.next(model)
+                return await found
         except TimeoutError:
             message = f"no server said in time whether it has the model {model!r}"
             raise DeadlineExceeded(message, reason="DEADLINE") from None

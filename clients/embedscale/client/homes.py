@@ -34,11 +34,12 @@ class Homes:
 
     async def next(self, name: str) -> Home:
         """One of the model's homes, in turn. Raises NotFound, and ClientError if no address answers."""
-        late = asyncio.get_running_loop().time() > self._look_again
-        if late or not any(model.state in USABLE for _, model in self._homes.get(name, [])):
-            await self._look_for(name)
-        homes = self._homes[name]
+        homes = await self._of(name)
         return homes[next(self._turn) % len(homes)]
+
+    async def describe(self, name: str) -> pb.Model:
+        """Describe a model; nobody's turn. Raises as `next` does."""
+        return (await self._of(name))[0][1]
 
     async def close(self) -> None:
         """Stop looking."""
@@ -59,6 +60,12 @@ class Homes:
         pairs = list(zip(self._channels, answers, strict=True))
         listed = [(channel, models) for channel, models in pairs if not isinstance(models, BaseException)]
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
+
+    async def _of(self, name: str) -> Sequence[Home]:
+        late = asyncio.get_running_loop().time() > self._look_again
+        if late or not any(model.state in USABLE for _, model in self._homes.get(name, [])):
+            await self._look_for(name)
+        return self._homes[name]
 
     async def _look_for(self, name: str) -> None:
         """Look for all models, once for all who ask meanwhile."""
