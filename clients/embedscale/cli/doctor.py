@@ -54,8 +54,8 @@ async def _checks(addresses: Sequence[str], address: str | None) -> AsyncIterato
             missing[kind] = str(error)
     for kind, why in missing.items():
         # Who only embeds needs no evaluator, and the other way round.
-        status = "warn" if services else "fail"
-        yield Check(status, f"{kind} address", why, "`evalctl up --detach`, or `evalctl context set`")
+        advice = "`evalctl up --detach`, or `evalctl context set`"
+        yield Check("warn" if services else "fail", f"{kind} address", why, advice)
     for kind, (places, how) in services.items():
         for place in places:
             async for check in _check(kind, place, how):
