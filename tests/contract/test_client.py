@@ -52,6 +52,24 @@ async def test_many_texts_are_split_and_come_back_in_order(client: EmbeddingClie
     assert alone.cache_hits == 1
 
 
+async def test_encoded_vectors_are_those_of_the_full_ones(client: EmbeddingClient) -> None:
+    texts = [f"text {number}" for number in range(70)]
+    full = (await in_thread(client.embed, texts, model=MINILM)).vectors
+    expected = {
+        "float16": full.astype(np.float16),
+        "int8": np.rint(full * 127).astype(np.int8),
+        "binary": np.packbits(full > 0, axis=1),
+    }
+    for encoding, vectors in expected.items():
+        result = await in_thread(client.embed, texts, model=MINILM, encoding=encoding)
+        assert result.vectors.dtype == vectors.dtype
+        np.testing.assert_array_equal(result.vectors, vectors)
+        blocks = await in_thread(lambda: list(client.embed_iter(texts, model=MINILM, encoding=encoding)))  # noqa: B023
+        np.testing.assert_array_equal(np.concatenate([block.vectors for block in blocks]), vectors)
+        none = (await in_thread(client.embed, [], model=MINILM, encoding=encoding)).vectors
+        assert (none.shape, none.dtype) == ((0, vectors.shape[1]), vectors.dtype)
+
+
 async def test_no_texts_give_no_rows(client: EmbeddingClient) -> None:
     result = await in_thread(client.embed, [], model=MINILM)
     assert result.vectors.shape == (0, 384)

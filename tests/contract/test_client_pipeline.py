@@ -99,6 +99,14 @@ async def test_requests_keep_to_the_servers_limits_and_share_the_replicas(stack:
         assert max(sum(map(len, texts)) for texts in one.requests) < 2**20
 
 
+async def test_small_calls_one_after_the_other_share_the_replicas_too(stack: AsyncExitStack) -> None:
+    replicas = [MoodyServer(), MoodyServer()]
+    async with AsyncEmbeddingClient([await serve(stack, one) for one in replicas]) as client:
+        for number in range(10):
+            await client.embed([f"{number}"], model=MOODY)
+    assert [len(one.requests) for one in replicas] == [5, 5]
+
+
 async def test_answers_too_keep_to_the_size_of_a_message(stack: AsyncExitStack) -> None:
     moody = MoodyServer(max_inputs=5000)
     address = await serve(stack, moody, max_message_bytes=2**20)

@@ -30,6 +30,7 @@ from embedscale.v1.evaluation_service_pb2_grpc import (
     EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
+from tests.conftest import RedisServer, free_port
 from tests.fakes.moody_server import MOODY, MoodyServer
 
 TOKEN = "hunter2"
@@ -151,15 +152,28 @@ async def test_a_missing_or_wrong_token_is_refused(secured: Secured, token: str)
 
 async def test_strangers_do_not_get_through(secured: Secured, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    strangers = (
-        secured.options(ca_file=tmp_path / "other.pem"),  # the client does not trust the server
-        secured.options(certificate_file=None, key_file=None),  # the server does not know the client
-        secured.options(server_name="elsewhere"),
-        ClientOptions(token=TOKEN),  # plaintext
-    )
-    for options in strangers:
+    strangers = {
+        "not signed by an authority": secured.options(ca_file=tmp_path / "other.pem"),
+        "it may want TLS.*or a certificate": secured.options(certificate_file=None, key_file=None),
+        "for another name": secured.options(server_name="elsewhere"),
+        "it may want TLS": ClientOptions(token=TOKEN),
+    }
+    for why, options in strangers.items():
         async with AsyncEmbeddingClient([secured.address], options) as client:
-            with pytest.raises(Unavailable, match=secured.address):
+            with pytest.raises(Unavailable, match=f"{secured.address}: .*{why}"):
+                await client.embed(["a"], model=MOODY)
+
+
+async def test_what_is_wrong_with_an_address_is_said(embedder: str, shared_redis: RedisServer) -> None:
+    wrong = {
+        "nothing listens there": (f"127.0.0.1:{free_port()}", ClientOptions()),
+        "cannot be resolved": ("nowhere.invalid:50051", ClientOptions()),
+        "does not speak TLS": (embedder, ClientOptions(tls=True)),
+        "does not speak gRPC": (f"127.0.0.1:{shared_redis.port}", ClientOptions()),
+    }
+    for why, (address, options) in wrong.items():
+        async with AsyncEmbeddingClient([address], options) as client:
+            with pytest.raises(Unavailable, match=f"no server answers at {address}: .*{why}"):
                 await client.embed(["a"], model=MOODY)
 
 

@@ -180,3 +180,14 @@ def test_without_the_keyring_package_it_says_how_to_install_it(monkeypatch: pyte
     result = evalctl("context", "set", "far", *FAR, "--token-keyring", input="token\n")
     assert result.exit_code == 2
     assert "pip install 'embedscale[keyring]'" in result.stderr
+
+
+def test_the_doctor_only_warns_of_the_service_that_a_context_does_without() -> None:
+    def missing() -> dict[str, str]:
+        checks = json.loads(evalctl("doctor", "-o", "json").output)["checks"]
+        return {one["name"]: one["status"] for one in checks if one["name"].endswith(" address")}
+
+    assert missing() == {"embedding address": "fail", "evaluation address": "fail"}
+    evalctl("context", "set", "far", "--embedding-address", "far.invalid:1")
+    evalctl("context", "use", "far")
+    assert missing() == {"evaluation address": "warn"}

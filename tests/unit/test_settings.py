@@ -75,6 +75,7 @@ def test_help_shows_every_flag_with_its_sentence(
         load(kind, "--help")
     assert caught.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
+    assert f"settings of the {kind.service.replace('-', ' ')}," in shown.lower()
     for name, field in kind.model_fields.items():
         assert f"--{name.replace('_', '-')} " in shown
         assert " ".join(str(field.description).split()) in shown

@@ -46,20 +46,29 @@ async def doctor(addresses: Sequence[str], address: str | None, output: str) -> 
 async def _checks(addresses: Sequence[str], address: str | None) -> AsyncIterator[Check]:
     yield check_python()
     services: dict[str, tuple[Sequence[str], ClientOptions]] = {}
+    missing: dict[str, str] = {}
     for kind in ("embedding", "evaluation"):
         try:
             services[kind] = _where(kind, addresses, address)
         except (CommandFailed, OSError) as error:
-            advice = "`evalctl up --detach`, or `evalctl context set`"
-            yield Check("fail", f"{kind} address", str(error), advice)
+            missing[kind] = str(error)
+    for kind, why in missing.items():
+        # Who only embeds needs no evaluator, and the other way round.
+        advice = "`evalctl up --detach`, or `evalctl context set`"
+        yield Check("warn" if services else "fail", f"{kind} address", why, advice)
     for kind, (places, how) in services.items():
         for place in places:
-            reached = [check async for check in check_reachable(place, how)]
-            for check in reached:
+            async for check in _check(kind, place, how):
                 yield check
-            if all(check.status != "fail" for check in reached):
-                async for check in check_services(kind, place, how):
-                    yield check
+
+
+async def _check(kind: str, place: str, how: ClientOptions) -> AsyncIterator[Check]:
+    reached = [check async for check in check_reachable(place, how)]
+    for check in reached:
+        yield check
+    if all(check.status != "fail" for check in reached):
+        async for check in check_services(kind, place, how):
+            yield check
 
 
 def _where(kind: str, addresses: Sequence[str], address: str | None) -> tuple[Sequence[str], ClientOptions]:

@@ -2,14 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from embedscale.client.batches import Batch, batch_size, batched, each
 from embedscale.client.channel import AsyncClosing, Channel, opened
 from embedscale.client.errors import ClientError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
-from embedscale.client.homes import LIST_SECONDS, Home, Homes, list_models
+from embedscale.client.homes import LIST_SECONDS, Homes, list_models
 from embedscale.client.options import DEFAULT, ClientOptions
 from embedscale.client.ordered import in_order
 from embedscale.client.results import EmbedResult, from_response, joined, nothing, refuse_mixed
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 InputType = Literal["unspecified", "query", "document"]
 Truncation = Literal["error", "end", "windows"]
+Encoding = Literal["float32", "float16", "int8", "binary"]
 Texts = Iterable[str] | AsyncIterable[str]
+FoundT = TypeVar("FoundT")
 
 TIMEOUT_SECONDS = 600.0
 
@@ -47,20 +49,22 @@ class AsyncEmbeddingClient(AsyncClosing):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
         """Embed texts, in as many requests as the servers' limits ask for; `timeout` in seconds is for all of them.
 
+        `encoding` is how numbers travel and what `vectors` holds: int8 is a quarter of float32, binary a thirty-second.
         Overload, and servers that do not answer, are retried within that time. Raises ClientError, whose `field` names
         a text by its place among all: `inputs[1234].text`.
         """
-        asked = _request(model, input_type, dimensions, truncation)
+        asked = _request(model, input_type, dimensions, truncation, encoding)
         deadline = asyncio.get_running_loop().time() + timeout
         blocks = [block async for block in self._blocks(texts, asked, lambda: deadline)]
         if blocks:
             return joined(blocks)
-        _, description = await self._home(model, deadline)
-        return nothing(dimensions or description.dimensions, description.fingerprint)
+        description = await self._in_time(self._homes.describe(model), model, deadline)
+        return nothing(dimensions or description.dimensions, description.fingerprint, asked.encoding)
 
     async def embed_iter(
         self,
@@ -70,6 +74,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> AsyncGenerator[EmbedResult, None]:
         """Embed a corpus of any size in bounded memory: yields a block of up to 64 rows after the other, in order.
@@ -77,7 +82,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         `timeout` in seconds is for each block. No more texts are read than are under way, and none while the caller is
         busy with a block; leaving the loop, or `aclose`, cancels the calls. Raises as `embed` does.
         """
-        asked = _request(model, input_type, dimensions, truncation)
+        asked = _request(model, input_type, dimensions, truncation, encoding)
         clock = asyncio.get_running_loop().time
         async with aclosing(self._blocks(texts, asked, lambda: clock() + timeout)) as blocks:
             async for block in blocks:
@@ -120,7 +125,7 @@ class AsyncEmbeddingClient(AsyncClosing):
 
     async def model(self, name: str) -> pb.Model:
         """Describe one model, wherever it is. Raises NotFound."""
-        return (await self._homes.next(name))[1]
+        return await self._homes.describe(name)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -134,7 +139,7 @@ class AsyncEmbeddingClient(AsyncClosing):
 
         `deadline` is asked when a batch is begun.
         """
-        _, description = await self._home(asked.model, deadline())
+        description = await self._in_time(self._homes.describe(asked.model), asked.model, deadline())
         cut = batched(each(texts), batch_size(description, asked.dimensions))
         fingerprint = ""
 
@@ -164,7 +169,7 @@ class AsyncEmbeddingClient(AsyncClosing):
     async def _ask(self, request: pb.EmbedRequest, deadline: float) -> pb.EmbedResponse:
         """Ask one home of the model after the other until one answers."""
         while True:
-            channel, _ = await self._home(request.model, deadline)
+            channel, _ = await self._in_time(self._homes.next(request.model), request.model, deadline)
             left = deadline - asyncio.get_running_loop().time()
             try:
                 return await channel.call(_stub(channel).Embed(request, timeout=left))
@@ -172,10 +177,10 @@ class AsyncEmbeddingClient(AsyncClosing):
                 if not self._homes.leave(channel, request.model):
                     raise
 
-    async def _home(self, model: str, deadline: float) -> Home:
+    async def _in_time(self, found: Awaitable[FoundT], model: str, deadline: float) -> FoundT:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._homes.next(model)
+                return await found
         except TimeoutError:
             message = f"no server said in time whether it has the model {model!r}"
             raise DeadlineExceeded(message, reason="DEADLINE") from None
@@ -185,13 +190,16 @@ def _stub(channel: Channel) -> "EmbeddingServiceAsyncStub":
     return EmbeddingServiceStub(channel.grpc)
 
 
-def _request(model: str, input_type: InputType, dimensions: int, truncation: Truncation) -> pb.EmbedRequest:
+def _request(
+    model: str, input_type: InputType, dimensions: int, truncation: Truncation, encoding: Encoding
+) -> pb.EmbedRequest:
     """Say all but the inputs."""
     return pb.EmbedRequest(
         model=model,
         input_type=_input_type(input_type),
         dimensions=dimensions,
         truncation=f"TRUNCATION_{truncation.upper()}",
+        encoding=f"ENCODING_{encoding.upper()}",
     )
 
 

@@ -18,6 +18,8 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
+from embedscale.client.causes import unreachable
+
 _POSITION = re.compile(r"\binputs\[(\d+)\]")
 
 
@@ -112,7 +114,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
             retry_after = detail.retry_delay.ToTimedelta().total_seconds()
     message = error.details() or error.code().name
     if kind is Unavailable and not reason:
-        message = f"no server answers at {address}"
+        message = unreachable(address, error.details() or "")
     if kind is DeadlineExceeded and not reason:
         message = f"no answer in time from {address}"
     return kind(message, reason=reason, field=field, retry_after=retry_after)

@@ -35,12 +35,12 @@ class Homes:
 
     async def next(self, name: str) -> Home:
         """One of the model's homes, in turn. Raises NotFound, and ClientError if no address answers."""
-        if not any(model.state in USABLE for _, model in self._homes.get(name, [])):
-            await self._look_for(name)
-        elif asyncio.get_running_loop().time() > self._look_again:
-            self._search()
-        homes = self._homes[name]
+        homes = await self._of(name)
         return homes[next(self._turn) % len(homes)]
+
+    async def describe(self, name: str) -> pb.Model:
+        """Describe a model; nobody's turn. Raises as `next` does."""
+        return (await self._of(name))[0][1]
 
     async def close(self) -> None:
         """Stop looking."""
@@ -62,6 +62,13 @@ class Homes:
         pairs = list(zip(self._channels, answers, strict=True))
         listed = [(channel, models) for channel, models in pairs if not isinstance(models, BaseException)]
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
+
+    async def _of(self, name: str) -> Sequence[Home]:
+        if not any(model.state in USABLE for _, model in self._homes.get(name, [])):
+            await self._look_for(name)
+        elif asyncio.get_running_loop().time() > self._look_again:
+            self._search()
+        return self._homes[name]
 
     async def _look_for(self, name: str) -> None:
         failures = await asyncio.shield(self._search())

@@ -2,23 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedscale.client.errors import FailedPrecondition, Internal
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
 
 UNTOLD = -1
 """Token count of a text whose tokens the server does not tell: some upstreams report only the total of a batch."""
+
+_DTYPES: dict[int, type[np.generic]] = {
+    wire.ENCODING_FLOAT32: np.float32,
+    wire.ENCODING_FLOAT16: np.float16,
+    wire.ENCODING_INT8: np.int8,
+    wire.ENCODING_BINARY: np.uint8,
+}
 
 
 @dataclass(frozen=True)
 class EmbedResult:
     """Vectors and what they cost: row i of the matrix and entry i of the other arrays belong to text i."""
 
-    vectors: NDArray[np.float32]
-    """Matrix of shape (n, d)."""
+    vectors: NDArray[Any]
+    """Matrix of shape (n, d) in the encoding that was asked for: float32, float16, int8 (`round(127 x)`), or for binary
+    uint8 of shape (n, d / 8), rounded up, that `np.unpackbits` takes apart."""
     token_counts: NDArray[np.int64]
     """Tokens of each text before truncation, shape (n,); -1 where the server does not tell."""
     truncated_rows: NDArray[np.bool_]
@@ -49,13 +59,14 @@ class EmbedResult:
 
 def from_response(response: pb.EmbedResponse, count: int) -> EmbedResult:
     """Read the answer to a batch of `count` texts. Raises Internal if it has another number of rows."""
-    rows = np.frombuffer(response.embeddings, "<f4").astype(np.float32)
+    dtype, columns = _row(response.encoding, response.dimensions)
+    rows = np.frombuffer(response.embeddings, np.dtype(dtype).newbyteorder("<")).astype(dtype)
     facts = response.inputs
-    if len(facts) != count or len(rows) != count * response.dimensions:
+    if len(facts) != count or len(rows) != count * columns:
         raise Internal(f"a server answered {count} texts with {len(facts)} entries and {len(rows)} numbers")
     counts = (one.token_count if one.HasField("token_count") else UNTOLD for one in facts)
     return EmbedResult(
-        vectors=rows.reshape(count, response.dimensions),
+        vectors=rows.reshape(count, columns),
         token_counts=np.fromiter(counts, np.int64, count),
         truncated_rows=np.fromiter((one.truncated for one in facts), np.bool_, count),
         cached_rows=np.fromiter((one.cache_hit for one in facts), np.bool_, count),
@@ -65,11 +76,18 @@ def from_response(response: pb.EmbedResponse, count: int) -> EmbedResult:
     )
 
 
-def nothing(dimensions: int, fingerprint: str) -> EmbedResult:
-    """No texts: a matrix of shape (0, dimensions)."""
+def nothing(dimensions: int, fingerprint: str, encoding: wire.Encoding) -> EmbedResult:
+    """No texts: a matrix of no rows."""
     empty = np.zeros(0, np.bool_)
-    vectors = np.zeros((0, dimensions), np.float32)
+    dtype, columns = _row(encoding, dimensions)
+    vectors = np.zeros((0, columns), dtype)
     return EmbedResult(vectors, np.zeros(0, np.int64), empty, empty, fingerprint, tokens_used=0, cost=0.0)
+
+
+def _row(encoding: wire.Encoding, dimensions: int) -> tuple[type[np.generic], int]:
+    """Kind and number of the numbers of a vector."""
+    bits = encoding == wire.ENCODING_BINARY
+    return _DTYPES.get(encoding, np.float32), -(-dimensions // 8) if bits else dimensions
 
 
 def joined(blocks: Sequence[EmbedResult]) -> EmbedResult:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from embedscale.client.cache import AsyncCacheClient
-from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, InputType, Truncation
+from embedscale.client.embedding import TIMEOUT_SECONDS, AsyncEmbeddingClient, Encoding, InputType, Truncation
 from embedscale.client.evaluation import AsyncEvaluationClient
 from embedscale.client.homes import LIST_SECONDS
 from embedscale.client.loop_thread import CallersTexts, LoopThread
@@ -57,6 +57,7 @@ class EmbeddingClient(_Client):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> EmbedResult:
         """See `AsyncEmbeddingClient.embed`."""
@@ -68,6 +69,7 @@ class EmbeddingClient(_Client):
                 input_type=input_type,
                 dimensions=dimensions,
                 truncation=truncation,
+                encoding=encoding,
                 timeout=timeout,
             ),
             source,
@@ -81,12 +83,19 @@ class EmbeddingClient(_Client):
         input_type: InputType = "unspecified",
         dimensions: int = 0,
         truncation: Truncation = "error",
+        encoding: Encoding = "float32",
         timeout: float = TIMEOUT_SECONDS,
     ) -> Generator[EmbedResult]:
         """See `AsyncEmbeddingClient.embed_iter`; texts are read on the caller's thread, while it waits for a block."""
         source = CallersTexts(texts)
         stream = self._client.embed_iter(
-            source, model=model, input_type=input_type, dimensions=dimensions, truncation=truncation, timeout=timeout
+            source,
+            model=model,
+            input_type=input_type,
+            dimensions=dimensions,
+            truncation=truncation,
+            encoding=encoding,
+            timeout=timeout,
         )
         return self._thread.iterate(stream, source)
 

@@ -6,7 +6,7 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 
 
 class EmbedderSettings(EmbeddingServerSettings):
-    """What only local models need."""
+    """Settings of the embedder, which serves local models over gRPC."""
 
     service = "embedder"
 

@@ -9,7 +9,7 @@ from embedscale.servicekit.settings import RedisUrlSetting, ServerSettings
 
 
 class EvaluatorSettings(EmbeddingAccess, ServerSettings):
-    """Where models and data sets are, and how much runs at once."""
+    """Settings of the evaluator, which measures models on data sets."""
 
     service = "evaluator"
 

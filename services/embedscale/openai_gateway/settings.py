@@ -10,7 +10,7 @@ from embedscale.servicekit.settings import ListenerSettings, is_loopback
 
 
 class GatewaySettings(EmbeddingAccess, ListenerSettings):
-    """Where models are, who may use them, and for how long."""
+    """Settings of the OpenAI gateway, which offers models over OpenAI's HTTP API."""
 
     service = "openai-gateway"
 

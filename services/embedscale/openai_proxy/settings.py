@@ -8,7 +8,7 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 
 
 class ProxySettings(EmbeddingServerSettings):
-    """What only remote models need.
+    """Settings of the OpenAI proxy, which serves the models of upstreams over gRPC.
 
     Limits of an upstream are in the catalog. Its key is read from the environment variable
     EMBEDSCALE_UPSTREAM_KEY_{NAME}, or from the file that EMBEDSCALE_UPSTREAM_KEY_{NAME}_FILE names.

@@ -37,6 +37,7 @@ class ListenerSettings(BaseSettings):
         use_attribute_docstrings=True,
         cli_kebab_case=True,
         cli_implicit_flags=True,
+        cli_hide_none_type=True,
     )
 
     service: ClassVar[str] = "server"
