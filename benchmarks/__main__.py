@@ -3,9 +3,9 @@
     python -m benchmarks [--quick] [--accept] [--no-keep] [NAME ...]
 
 What a benchmark found is kept in `benchmarks/results/NAME.json`, drawn from there into `docs/images/benchmarks/`, and
-written as tables into `docs/`, between its markers, `<!-- engine -->` and `<!-- /engine -->`. A result that is more than
-15 % worse than the kept one is not kept, unless `--accept` says so; `benchmarks/results.py` has the rule. A quick run
-keeps nothing. The exit code is 1 if a benchmark failed, or if one became worse and that was not accepted.
+written as tables into `docs/`, between its markers, `<!-- engine -->` and `<!-- /engine -->`. A result that is more
+than 15 % worse than the kept one is not kept, unless `--accept` says so; `benchmarks/results.py` has the rule. A quick
+run keeps nothing. The exit code is 1 if a benchmark failed, or if one became worse and that was not accepted.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def run(name: str, place: str, *, quick: bool) -> Result | None:
     started = time.monotonic()
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", path, *(["--quick"] if quick else [])]
     code = subprocess.run(command, check=False, cwd=ROOT).returncode
-    print(f"\n{place} {name} {f'failed with exit code {code}' if code else 'ended'} after {time.monotonic() - started:.0f} s")
+    ended = f"failed with exit code {code}" if code else "ended"
+    print(f"\n{place} {name} {ended} after {time.monotonic() - started:.0f} s", flush=True)
     return None if code else json.loads(path.read_text("utf-8"))
 
 

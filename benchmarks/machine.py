@@ -34,11 +34,8 @@ class Machine:
     load_at_end: float
 
     def __str__(self) -> str:
-        flags = "".join(f", {flag}" for flag in self.flags)
-        return (
-            f"{self.cores} cores, {self.processor}{flags}, {self.memory_gib} GiB; load average {self.load_at_start:.1f} "
-            f"at the start, {self.load_at_end:.1f} at the end"
-        )
+        kind = ", ".join([f"{self.cores} cores", self.processor, *self.flags, f"{self.memory_gib} GiB"])
+        return f"{kind}; load average {self.load_at_start:.1f} at the start, {self.load_at_end:.1f} at the end"
 
 
 def machine() -> Machine:

@@ -25,8 +25,8 @@ INK, MUTED, GRID, MET, MISSED = "#1b1f24", "#59636f", "#d5dae0", "#1a7f4b", "#b4
 COLOURS = ("#0b62b8", "#b54708", "#8a3ab9", "#1a7f4b", "#a3324f", "#4d5d6c")
 MARKERS = "osD^vP"
 STYLE = {
-    "font.size": 9, "axes.edgecolor": GRID, "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
-    "axes.titlesize": 10, "grid.color": GRID, "legend.frameon": False, "legend.fontsize": 8, "text.color": INK,
+    "font.size": 9, "axes.edgecolor": GRID, "axes.labelcolor": INK, "axes.spines.right": False,
+    "axes.spines.top": False, "grid.color": GRID, "legend.frameon": False, "legend.fontsize": 8, "text.color": INK,
     "xtick.color": MUTED, "ytick.color": INK, "ytick.left": False, "text.parse_math": False,
 }  # fmt: skip
 LOGARITHMIC_FROM = 20

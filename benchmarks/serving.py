@@ -141,7 +141,15 @@ def overhead_goals(figures: dict[str, list[float]]) -> list[Goal]:
     offline, many, encoder, one, reference = figures.values()
 
     def goal(what: str, own: list[float], other: list[float], wanted: float, *, at_most: bool) -> Goal:
-        return Goal(what, f"{median(own):.1f}", f"{median(other):.1f}", median(ratios(own, other)), wanted, at_most, runs=ratios(own, other))
+        return Goal(
+            what,
+            f"{median(own):.1f}",
+            f"{median(other):.1f}",
+            median(ratios(own, other)),
+            wanted,
+            at_most,
+            runs=ratios(own, other),
+        )
 
     return [
         goal("32 callers of one text, rate against offline batches of 32", many, offline, 0.85, at_most=False),
@@ -196,7 +204,9 @@ def peer_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
 def drawn(figures: dict[str, list[float]], pairs: Sequence[tuple[Cell, Cell]]) -> Figures:
     """All figures by quantity."""
     offline, many, encoder, one, reference = figures.values()
-    rates: dict[str, dict[str, Runs]] = {"32 callers of one text, or batches of 32": {OURS: many, "bare encoder": offline}}
+    rates: dict[str, dict[str, Runs]] = {
+        "32 callers of one text, or batches of 32": {OURS: many, "bare encoder": offline}
+    }
     rates |= {own.what: {OURS: own.rates, PEER: its.rates} for own, its in pairs}
     late = {own.what: {OURS: [own.percentile(99)], PEER: [its.percentile(99)]} for own, its in pairs}
     single = {"one text": {OURS: one, "bare encoder": encoder, "sentence-transformers": reference}}
