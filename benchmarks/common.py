@@ -200,7 +200,7 @@ Content = Mapping[str, Any]
 
 
 def data_sets(folder: Path = AI_ACT, *, quick: bool = False) -> dict[str, Content]:
-    """Sets by language, of a folder, or built-in ones if there is no such folder; in quick runs a part of the English."""
+    """Sets by language, of a folder or, where there is none, the built-in ones; if quick, a part of the English one."""
     if folder.is_dir():
         paths = {path.stem.removesuffix("_dataset"): path for path in sorted(folder.glob("*.json"))}
         found = {name: json.loads(path.read_text("utf-8")) for name, path in paths.items()}

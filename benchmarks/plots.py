@@ -60,7 +60,7 @@ def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Ru
     for number, name in enumerate(contenders):
         rows = [(row, groups[group][name]) for row, group in enumerate(groups) if name in groups[group]]
         offset = (number - (len(contenders) - 1) / 2) * 0.5 / max(len(contenders), 1)
-        _dots(axes, [(row + offset, runs) for row, runs in rows], COLOURS[number], MARKERS[number], name)
+        _dots(axes, [(row + offset, runs) for row, runs in rows], COLOURS[number % 6], MARKERS[number % 6], name)
     values = [value for group in groups.values() for runs in group.values() for value in runs]
     if min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values):
         _logarithmic(axes)

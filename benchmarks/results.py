@@ -12,7 +12,6 @@ A goal has become worse if its ratio is more than 15 % on the wrong side of the 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Goal, short, write_json
@@ -34,16 +33,16 @@ class Comparison:
     notes: list[str]
 
 
-def kept(name: str, folder: Path = RESULTS) -> Result | None:
+def kept(name: str) -> Result | None:
     """Result of a benchmark that was kept, if any."""
-    path = folder / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def keep(result: Result, folder: Path = RESULTS) -> None:
+def keep(result: Result) -> None:
     """Keep a result instead of the one before."""
-    folder.mkdir(exist_ok=True)
-    write_json(folder / f"{result['name']}.json", {key: part for key, part in result.items() if key != "markdown"})
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{result['name']}.json", {key: part for key, part in result.items() if key != "markdown"})
 
 
 def goals(result: Result) -> dict[str, Goal]:
