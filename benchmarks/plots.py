@@ -15,7 +15,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.common import OURS, ROOT, Goal, Runs, median
 from benchmarks.results import RESULTS, Result, goals, kept
@@ -29,6 +29,7 @@ STYLE = {
     "axes.spines.top": False, "grid.color": GRID, "legend.frameon": False, "legend.fontsize": 8, "text.color": INK,
     "xtick.color": MUTED, "ytick.color": INK, "ytick.left": False, "text.parse_math": False,
 }  # fmt: skip
+NUMBERS = FuncFormatter(lambda value, _: f"{value:,.12g}")
 LOGARITHMIC_FROM = 20
 """From this ratio of the greatest to the least on, an axis is logarithmic."""
 
@@ -56,16 +57,15 @@ def draw(result: Result, folder: Path) -> Path:
 
 def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Runs]]) -> None:
     """Draw who measured what: a row of the axis for each thing done, a colour for each contender."""
-    contenders = _contenders(groups)
-    for number, name in enumerate(contenders):
-        rows = [(row, groups[group][name]) for row, group in enumerate(groups) if name in groups[group]]
-        offset = (number - (len(contenders) - 1) / 2) * 0.5 / max(len(contenders), 1)
-        _dots(axes, [(row + offset, runs) for row, runs in rows], COLOURS[number % 6], MARKERS[number % 6], name)
+    for number, name in enumerate(_contenders(groups)):
+        rows = [(row + _offset(group, name), group[name]) for row, group in enumerate(groups.values()) if name in group]
+        _dots(axes, rows, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], name)
     values = [value for group in groups.values() for runs in group.values() for value in runs]
     if min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values):
         _logarithmic(axes)
-    elif min(values) >= 0:
-        axes.set_xlim(left=0)
+    else:
+        axes.xaxis.set_major_formatter(NUMBERS)
+        axes.set_xlim(left=0 if min(values) >= 0 else None)
     _rows(axes, list(groups))
     axes.set_xlabel(quantity)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
@@ -73,12 +73,20 @@ def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Ru
 
 def draw_goals(axes: Axes, found: Sequence[Goal]) -> None:
     """Draw each ratio as so many times its goal, so that better is to the right and the goal is one line."""
-    for row, goal in enumerate(found):
-        _dots(axes, [(row, [_times(goal, ratio) for ratio in goal.runs or [goal.value]])], MET if goal.met else MISSED)
-    axes.axvline(1, color=INK, linewidth=1)
+    for met, colour, marker in ((True, MET, "o"), (False, MISSED, "X")):
+        rows = [
+            (row, [_times(goal, ratio) for ratio in goal.runs or [goal.value]])
+            for row, goal in enumerate(found)
+            if goal.met is met
+        ]
+        _dots(axes, rows, colour, marker, "met" if met else "missed")
+    axes.axvline(1, color=INK, linewidth=1, label="goal")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.4), max(high, 2.5))
     _logarithmic(axes)
-    _rows(axes, [goal.what for goal in found])
-    axes.set_xlabel("ratio, as so many times its goal: reached from the line at 1 on to the right")
+    _rows(axes, [f"{goal.what}: {goal.cells[3]}, goal {goal.cells[4]}" for goal in found])
+    axes.set_xlabel("ratio, as so many times its goal; better to the right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _times(goal: Goal, ratio: float) -> float:
@@ -87,12 +95,19 @@ def _times(goal: Goal, ratio: float) -> float:
     return min(goal.goal / ratio, 100) if ratio > 0 else 100
 
 
+def _offset(group: Mapping[str, Runs], name: str) -> float:
+    order = _contenders({"": group})
+    return (order.index(name) - (len(order) - 1) / 2) * 0.5 / len(order)
+
+
 def _contenders(groups: Mapping[str, Mapping[str, Runs]]) -> list[str]:
     names = dict.fromkeys(name for group in groups.values() for name in group)
     return sorted(names, key=lambda name: name != OURS)
 
 
 def _dots(axes: Axes, rows: Sequence[tuple[float, Runs]], colour: str, marker: str = "o", name: str = "") -> None:
+    if not rows:
+        return
     middles = [median(runs) for _, runs in rows]
     ranges = [
         [middle - min(runs) for middle, (_, runs) in zip(middles, rows, strict=True)],
@@ -103,7 +118,7 @@ def _dots(axes: Axes, rows: Sequence[tuple[float, Runs]], colour: str, marker: s
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [fill(name, 46) for name in names])
+    axes.set_yticks(range(len(names)), [fill(name, 56) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
@@ -111,7 +126,9 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12))
+    axes.xaxis.set_major_formatter(NUMBERS)
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
