@@ -11,6 +11,7 @@ run keeps nothing. The exit code is 1 if a benchmark failed, or if one became wo
 import argparse
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -33,12 +34,19 @@ def run(name: str, place: str, *, quick: bool) -> Result | None:
     path = WORK / f"{name}.json"
     path.unlink(missing_ok=True)
     print(f"\n{place} {name}\n", flush=True)
-    started = time.monotonic()
+    started, before = time.monotonic(), _processor_seconds()
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", path, *(["--quick"] if quick else [])]
     code = subprocess.run(command, check=False, cwd=ROOT).returncode
     ended = f"failed with exit code {code}" if code else "ended"
-    print(f"\n{place} {name} {ended} after {time.monotonic() - started:.0f} s", flush=True)
+    taken, busy = time.monotonic() - started, _processor_seconds() - before
+    print(f"\n{place} {name} {ended} after {taken:.0f} s, {busy:.0f} s of processor time", flush=True)
     return None if code else json.loads(path.read_text("utf-8"))
+
+
+def _processor_seconds() -> float:
+    """Of all processes that were started here and have ended: on a busy machine this says how long it really takes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def written(page: str, name: str, markdown: str) -> str:

@@ -38,8 +38,8 @@ def draw(result: Result, folder: Path) -> Path:
     """Draw a result; the picture's file."""
     found = list(goals(result).values())
     panels = list(result["figures"].items())
-    heights = [1.1 + 0.3 * len(groups) + 0.12 * len(_contenders(groups)) for _, groups in panels]
-    heights += [1.1 + 0.3 * len(found)] if found else []
+    heights = [1 + 0.35 * len(groups) + 0.2 * len(_contenders(groups)) for _, groups in panels]
+    heights += [1 + 0.38 * len(found)] if found else []
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(heights), figsize=(9, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
@@ -68,7 +68,7 @@ def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Ru
         axes.set_xlim(left=0 if min(values) >= 0 else None)
     _rows(axes, list(groups))
     axes.set_xlabel(quantity)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
 def draw_goals(axes: Axes, found: Sequence[Goal]) -> None:
@@ -84,9 +84,12 @@ def draw_goals(axes: Axes, found: Sequence[Goal]) -> None:
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.4), max(high, 2.5))
     _logarithmic(axes)
-    _rows(axes, [f"{goal.what}: {goal.cells[3]}, goal {goal.cells[4]}" for goal in found])
+    _rows(axes, [goal.what for goal in found])
+    for row, goal in enumerate(found):
+        said = f"{goal.cells[3]}, goal {goal.cells[4]}"
+        axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), verticalalignment="center")
     axes.set_xlabel("ratio, as so many times its goal; better to the right")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
 def _times(goal: Goal, ratio: float) -> float:
@@ -118,7 +121,7 @@ def _dots(axes: Axes, rows: Sequence[tuple[float, Runs]], colour: str, marker: s
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [fill(name, 56) for name in names])
+    axes.set_yticks(range(len(names)), [fill(name, 44) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
