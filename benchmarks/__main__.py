@@ -121,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             comparisons[name] = settled(result, options)
     print(f"\nsummary, after {time.monotonic() - started:.0f} s\n\n{summary(found)}\n")
     print(*remarks(found, comparisons), sep="\n")
+    if options.quick:
+        print("quick: one short round of each, on a part of the texts: it shows that they run, not how fast")
     worse = any(one.worse for one in comparisons.values()) and not (options.accept or options.quick)
     return int(worse or None in found.values())
 

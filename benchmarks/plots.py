@@ -6,6 +6,7 @@ A dot is the median of the rounds, a line through it their range. `docs/images/b
 """
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -66,6 +67,7 @@ def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Ru
     else:
         axes.xaxis.set_major_formatter(NUMBERS)
         axes.set_xlim(left=0 if min(values) >= 0 else None)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
     _rows(axes, list(groups))
     axes.set_xlabel(quantity)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -81,9 +83,7 @@ def draw_goals(axes: Axes, found: Sequence[Goal]) -> None:
         ]
         _dots(axes, rows, colour, marker, "met" if met else "missed")
     axes.axvline(1, color=INK, linewidth=1, label="goal")
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.4), max(high, 2.5))
-    _logarithmic(axes)
+    _logarithmic(axes, at_least=(0.4, 2.5))
     _rows(axes, [goal.what for goal in found])
     for row, goal in enumerate(found):
         said = f"{goal.cells[3]}, goal {goal.cells[4]}"
@@ -127,9 +127,10 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
-def _logarithmic(axes: Axes) -> None:
+def _logarithmic(axes: Axes, at_least: tuple[float, float] = (math.inf, 0)) -> None:
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
+    low, high = min(axes.get_xlim()[0], at_least[0]), max(axes.get_xlim()[1], at_least[1])
+    axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12))
     axes.xaxis.set_major_formatter(NUMBERS)
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 import benchmarks.__main__ as program
 from benchmarks import plots, results
@@ -230,6 +231,14 @@ def test_kept_results_are_drawn_from_their_files_alone(tmp_path: Path) -> None:
     picture = plots.draw(found, tmp_path)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert plots.draw(result(), tmp_path / "no-goals").exists()
+
+
+def test_the_goal_and_all_ratios_are_on_the_axis() -> None:
+    axes = Figure().subplots()
+    plots.draw_goals(axes, [rate(0.15), delay(0.1), Goal("nothing", "0", "", 0.0, 1, at_most=True)])
+    low, high = axes.get_xlim()
+    assert 0 < low < 0.05 / 1.5 < 1 < 100 < high
+    assert axes.get_xscale() == "log"
 
 
 def test_the_smallest_benchmark_runs(tmp_path: Path) -> None:
