@@ -66,8 +66,9 @@ def draw_figures(axes: Axes, quantity: str, groups: Mapping[str, Mapping[str, Ru
         _logarithmic(axes)
     else:
         axes.xaxis.set_major_formatter(NUMBERS)
-        axes.set_xlim(left=0 if min(values) >= 0 else None)
         axes.axvline(0, color=MUTED, linewidth=0.8)
+        if min(values) >= 0:
+            axes.set_xlim(0, 1.05 * max(*values, 1e-9))
     _rows(axes, list(groups))
     axes.set_xlabel(quantity)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
