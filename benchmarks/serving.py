@@ -18,8 +18,9 @@ import aiohttp
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.common import Goal, Report, arguments, embedder, median, ratios, spread, table
-from benchmarks.infinity import infinity
+from benchmarks.common import OURS, Figures, Goal, Report, Runs, arguments, embedder, median, ratios, spread, table
+from benchmarks.infinity import NAME as PEER
+from benchmarks.infinity import VERSION, infinity
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.core.embedding import Truncation
 from embedscale.embedder.encoder import Encoder
@@ -27,7 +28,6 @@ from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import LocalModel, load_catalog
 from embedscale.v1 import embedding_service_pb2 as pb
 
-PEER = "infinity_emb"
 CALLERS, BATCHES = (1, 8, 32), (1, 32)
 TEXTS = [f"Which office decides on appeal number {number} of the harbour council?" for number in range(32 * 32)]
 
@@ -42,6 +42,11 @@ class Cell:
         self.callers, self.batch = callers, batch
         self.rates: list[float] = []
         self.seconds: list[float] = []
+
+    @property
+    def what(self) -> str:
+        """What is done."""
+        return f"{self.callers} at once, {self.batch} a request"
 
     async def measure(self, call: Call, seconds: float) -> None:
         """Let the callers, each with one request at a time, go on for some seconds."""
@@ -136,7 +141,15 @@ def overhead_goals(figures: dict[str, list[float]]) -> list[Goal]:
     offline, many, encoder, one, reference = figures.values()
 
     def goal(what: str, own: list[float], other: list[float], wanted: float, *, at_most: bool) -> Goal:
-        return Goal(what, f"{median(own):.1f}", f"{median(other):.1f}", median(ratios(own, other)), wanted, at_most)
+        return Goal(
+            what,
+            f"{median(own):.1f}",
+            f"{median(other):.1f}",
+            median(ratios(own, other)),
+            wanted,
+            at_most,
+            runs=ratios(own, other),
+        )
 
     return [
         goal("32 callers of one text, rate against offline batches of 32", many, offline, 0.85, at_most=False),
@@ -162,9 +175,10 @@ def peer_goals(pairs: Sequence[tuple[Cell, Cell]]) -> list[Goal]:
     """Rate and p99 of every cell."""
     found = []
     for own, its in pairs:
-        what = f"{own.callers} at once, {own.batch} a request"
+        what = own.what
         rates = [f"{median(cell.rates):.0f}/s" for cell in (own, its)]
-        found.append(Goal(f"{what}, texts/s against infinity_emb", *rates, median(ratios(own.rates, its.rates)), 1.5))
+        rounds = ratios(own.rates, its.rates)
+        found.append(Goal(f"{what}, texts/s against {PEER}", *rates, median(rounds), 1.5, runs=rounds))
         slow, slower = own.percentile(99), its.percentile(99)
         found.append(Goal(f"{what}, p99", f"{slow:.0f} ms", f"{slower:.0f} ms", slow / slower, 1, at_most=True))
     return found
@@ -182,9 +196,22 @@ def peer_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
             f"{cell.percentile(99):.1f}",
         )
         for pair in pairs
-        for name, cell in zip(("Embedscale", PEER), pair, strict=True)
+        for name, cell in zip((OURS, PEER), pair, strict=True)
     ]
     return table(("callers", "texts a request", "server", "texts/s", "p50 ms", "p99 ms"), rows)
+
+
+def drawn(figures: dict[str, list[float]], pairs: Sequence[tuple[Cell, Cell]]) -> Figures:
+    """All figures by quantity."""
+    offline, many, encoder, one, reference = figures.values()
+    rates: dict[str, dict[str, Runs]] = {
+        "32 callers of one text, or batches of 32": {OURS: many, "bare encoder": offline}
+    }
+    rates |= {own.what: {OURS: own.rates, PEER: its.rates} for own, its in pairs}
+    late = {own.what: {OURS: [own.percentile(99)], PEER: [its.percentile(99)]} for own, its in pairs}
+    single = {"one text": {OURS: one, "bare encoder": encoder, "sentence-transformers": reference}}
+    found = {"texts a second": rates, "median time of an answer, ms": single}
+    return found | ({"99th percentile of answers, ms": late} if late else {})
 
 
 async def ready(client: AsyncEmbeddingClient, model: str) -> None:
@@ -195,6 +222,7 @@ async def ready(client: AsyncEmbeddingClient, model: str) -> None:
 
 async def run(model: str, address: str, url: str, bare: Bare, rounds: int, seconds: float) -> Report:
     """Measure all and put the figures into a report."""
+    pairs: Sequence[tuple[Cell, Cell]] = ()
     async with AsyncExitStack() as opened:
         client = await opened.enter_async_context(AsyncEmbeddingClient([address]))
         await ready(client, model)
@@ -208,13 +236,8 @@ async def run(model: str, address: str, url: str, bare: Bare, rounds: int, secon
             pairs = await against_peer(call, peer(session, url), rounds, seconds)
             goals += peer_goals(pairs)
             tables.append(peer_table(pairs))
-            figures |= {
-                f"{name}, {cell.callers} callers of {cell.batch}, texts/s": cell.rates
-                for pair in pairs
-                for name, cell in zip(("Embedscale", PEER), pair, strict=True)
-            }
     what = f"{model}, {rounds} rounds of {seconds:g} s, texts of 12 words."
-    return Report("serving", [what, *tables], goals, figures)
+    return Report("serving", [what, *tables], goals, drawn(figures, pairs), peers={PEER: VERSION} if url else {})
 
 
 def main() -> None:
@@ -223,7 +246,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="all-MiniLM-L6-v2", help="catalog name")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--no-peer", action="store_true", help="leave infinity_emb out")
+    parser.add_argument("--no-peer", action="store_true", help="leave infinity_emb out, as quick runs do")
     options = parser.parse_args()
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     model = load_catalog().models[options.model]
@@ -231,7 +254,7 @@ def main() -> None:
     folder = locate(model.source)
     with ExitStack() as servers:
         address, _ = servers.enter_context(embedder(options.model))
-        url = "" if options.no_peer else servers.enter_context(infinity(folder, PEER))
+        url = "" if options.no_peer or options.quick else servers.enter_context(infinity(folder, PEER))
         asyncio.run(run(options.model, address, url, Bare(folder, model), rounds, seconds)).finish(options.json)
 
 

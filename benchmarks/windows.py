@@ -5,7 +5,6 @@
 The windows of a text are computed once: the first of them is what END keeps.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import AI_ACT, Report, arguments, table
+from benchmarks.common import AI_ACT, Goal, Report, arguments, data_sets, table, texts_fact
 from embedscale.core.embedding import Embedding, Matrix, Truncation
 from embedscale.embedder.encoder import Encoder, length_batches
 from embedscale.embedder.weights import locate
@@ -69,13 +68,17 @@ def main() -> None:
     model = load_catalog().models[options.model]
     assert isinstance(model, LocalModel)
     encoder = encoder_of(model)
-    figures = {}
-    for path in sorted(options.texts.glob("*.json"))[: 1 if options.quick else None]:
-        content = json.loads(path.read_text("utf-8"))
-        figures[path.stem.removesuffix("_dataset")] = scores(encoder, encoder.profile.prompts, content)
-    rows = [(name, f"{cut:.4f}", f"{windows:.4f}", f"{windows - cut:+.4f}") for name, (cut, windows) in figures.items()]
-    measured = table((options.model, f"END, cut at {encoder.profile.max_tokens}", "WINDOWS", "difference"), rows)
-    Report("windows", [measured], [], figures).finish(options.json)
+    sets = data_sets(options.texts, quick=options.quick)
+    found = {name: scores(encoder, encoder.profile.prompts, content) for name, content in sets.items()}
+    cut_at = f"END, cut at {encoder.profile.max_tokens}"
+    rows = [(name, f"{cut:.4f}", f"{windows:.4f}", f"{windows - cut:+.4f}") for name, (cut, windows) in found.items()]
+    measured = table((options.model, cut_at, "WINDOWS", "difference"), rows)
+    goals = [
+        Goal(f"{name}, MRR@5, windows against cut", f"{windows:.4f}", f"{cut:.4f}", windows / cut, 0.99)
+        for name, (cut, windows) in found.items()
+    ]
+    figures = {"MRR@5": {name: {"WINDOWS": [windows], cut_at: [cut]} for name, (cut, windows) in found.items()}}
+    Report("windows", [measured], goals, figures, texts_fact(options.texts)).finish(options.json)
 
 
 if __name__ == "__main__":

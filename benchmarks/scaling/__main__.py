@@ -63,17 +63,17 @@ def capacity(seconds: float = 120.0) -> float:
     return speed
 
 
-def steady_rows(speed: float, seconds: float) -> tuple[list[list[str]], list[float]]:
-    """Mean wait at ten times the capacity with several numbers of replicas, and its distance from the formula's."""
-    rows, errors = [], []
+def steady_rows(speed: float, seconds: float) -> tuple[list[list[str]], dict[str, dict[str, list[float]]]]:
+    """Mean wait at ten times the capacity with several numbers of replicas, and the formula's; rows, and figures."""
+    rows, waits = [], {}
     for replicas in (14, 16, 20, 30):
         offered = list(steady(seconds, _QUESTIONS, _DOCUMENTS, seed=replicas))
         work = Work.of(offered, MACHINE, speed)
         share = float(work.offered(seconds).sum()) / replicas
         seen, formula = float(np.mean(serve(MACHINE, offered, replicas).waits)), work.wait(share)
-        errors.append(seen / formula - 1)
-        rows.append([str(replicas), f"{share:.2f}", f"{seen:.2f}", f"{formula:.2f}", f"{errors[-1]:+.0%}"])
-    return rows, errors
+        waits[f"{replicas} replicas"] = {"simulated": [seen], "formula": [formula]}
+        rows.append([str(replicas), f"{share:.2f}", f"{seen:.2f}", f"{formula:.2f}", f"{seen / formula - 1:+.0%}"])
+    return rows, waits
 
 
 @dataclass
@@ -149,7 +149,7 @@ def main() -> None:
     parser = arguments(__doc__)
     options = parser.parse_args()
     speed = capacity()
-    rows, errors = steady_rows(speed, 300.0 if options.quick else 2400.0)
+    rows, waits = steady_rows(speed, 300.0 if options.quick else 2400.0)
     offered = list(requests(recorded()[:60] if options.quick else recorded()))
     work = Work.of(offered, MACHINE, speed)
     days = [day(policy, offered, work) for policy in POLICIES]
@@ -162,13 +162,22 @@ def main() -> None:
         f"A replica of {MACHINE.tokens_per_second:,.0f} padded tokens a second computes {speed:,.0f} of texts; a "
         f"request is {work.residual_seconds:.2f} s of residual work; a new replica needs {MACHINE.start_seconds:.0f} s."
     )
+    errors = [one["simulated"][0] / one["formula"][0] - 1 for one in waits.values()]
     worst, distance = max(map(abs, errors)), max(one.distance for one in days)
     goals = [
         Goal("mean queue wait, simulated against formula, worst error", f"{worst:.0%}", "", worst, 0.1, True),
         Goal("replicas over the day, mean distance of their mean", f"{distance:.0%}", "", distance, 0.2, True),
     ]  # fmt: skip
     tables = [said, table(headers, rows), table(day_headers, [one.cells() for one in days])]
-    Report("scaling", tables, goals, {"capacity": speed, "errors": errors}).finish(options.json)
+    replicas = {
+        one.policy.name: {
+            "simulated": [float(np.mean(one.seen.replicas))],
+            "formula": [float(np.mean(one.formula.replicas))],
+        }
+        for one in days
+    }
+    figures = {"mean queue wait, s": waits, "mean replicas over the day": replicas}
+    Report("scaling", tables, goals, figures, {"capacity": speed}).finish(options.json)
 
 
 if __name__ == "__main__":
