@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from embedscale.client.errors import FailedPrecondition, Internal
 from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1 import types_pb2 as wire
+
+_FLOAT32 = (wire.ENCODING_UNSPECIFIED, wire.ENCODING_FLOAT32)
+_NUMBER_BYTES = 4
 
 UNTOLD = -1
 """Token count of a text whose tokens the server does not tell: some upstreams report only the total of a batch."""
@@ -48,11 +52,13 @@ class EmbedResult:
 
 
 def from_response(response: pb.EmbedResponse, count: int) -> EmbedResult:
-    """Read the answer to a batch of `count` texts. Raises Internal if it has another number of rows."""
+    """Read the answer to a batch of `count` texts. Raises Internal if it has another number of rows or encoding."""
+    facts, size = response.inputs, len(response.embeddings)
+    if response.encoding not in _FLOAT32:
+        raise Internal(f"a server answered with encoding {response.encoding}, and float32 was asked for")
+    if len(facts) != count or size != count * response.dimensions * _NUMBER_BYTES:
+        raise Internal(f"a server answered {count} texts with {len(facts)} entries and {size} bytes of vectors")
     rows = np.frombuffer(response.embeddings, "<f4").astype(np.float32)
-    facts = response.inputs
-    if len(facts) != count or len(rows) != count * response.dimensions:
-        raise Internal(f"a server answered {count} texts with {len(facts)} entries and {len(rows)} numbers")
     counts = (one.token_count if one.HasField("token_count") else UNTOLD for one in facts)
     return EmbedResult(
         vectors=rows.reshape(count, response.dimensions),

@@ -51,7 +51,7 @@ class JsonWebTokens:
     def _claims(self, token: str) -> dict[str, Any]:
         try:
             name = jwt.get_unverified_header(token).get("kid", "")
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, RecursionError):
             raise TokenInvalid(_NOT_GOOD) from None
         for key in self._keys.value:
             if key.name in ("", name) and (claims := self._verified(token, key)):
@@ -96,7 +96,7 @@ def read_keys(content: bytes) -> Sequence[SigningKey]:
 def _of_set(content: bytes) -> Iterable[SigningKey]:
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise ValueError("is not a set of JSON Web Keys (JWKS)") from None
     if any(isinstance(key.key, RSAPrivateKey | EllipticCurvePrivateKey) for key in keys):
         raise ValueError("holds a private key: servers need the public ones alone")

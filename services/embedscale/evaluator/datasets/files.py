@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ from embedscale.core.errors import DatasetInvalid
 _PACKED_SUFFIXES = (".gz", ".zst")
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _MAGIC = 4
+_BAD_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What reading one raises, be it its list of files or, anywhere in the set, one of them."""
 _BLOCK = 2**18
 _MOST_FILES = 10_000
 
@@ -90,7 +93,7 @@ def _archive(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _BAD_ARCHIVE as error:
         raise DatasetInvalid(f"{name}: not a zip archive that can be read: {error}", field="dataset") from None
 
 
