@@ -51,7 +51,7 @@ class JsonWebTokens:
     def _claims(self, token: str) -> dict[str, Any]:
         try:
             name = jwt.get_unverified_header(token).get("kid", "")
-        except (jwt.PyJWTError, ValueError, RecursionError):
+        except (jwt.PyJWTError, ValueError):
             raise TokenInvalid(_NOT_GOOD) from None
         for key in self._keys.value:
             if key.name in ("", name) and (claims := self._verified(token, key)):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,10 @@ from embedscale.core.errors import DatasetInvalid
 _PACKED_SUFFIXES = (".gz", ".zst")
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _MAGIC = 4
-_BAD_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_BAD_ARCHIVE = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError),
+    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
+)
 """What reading one raises, be it its list of files or, anywhere in the set, one of them."""
 _BLOCK = 2**18
 _MOST_FILES = 10_000
@@ -101,7 +105,7 @@ def _in_archive(archive: zipfile.ZipFile, budget: Budget) -> Files:
     def opener(member: str) -> Callable[[], BinaryIO]:
         return lambda: cast(BinaryIO, archive.open(member))
 
-    names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    names = [member.filename for member in archive.infolist() if member.filename and not member.is_dir()]
     return _named([(name, opener(name)) for name in names], budget)
 
 
