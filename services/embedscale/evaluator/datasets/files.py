@@ -74,7 +74,12 @@ def _in_folder(folder: Path, root: Path, budget: Budget) -> Files:
         return lambda: path.open("rb")
 
     inside = [path for path in files_under(folder) if path.resolve().is_relative_to(root)]
-    return _named([(path.relative_to(folder).as_posix(), opener(path)) for path in inside], budget)
+    return _named([(_shown(path.relative_to(folder)), opener(path)) for path in inside], budget)
+
+
+def _shown(path: Path) -> str:
+    """The path for people and for SQLite: file systems have names that are not UTF-8."""
+    return path.as_posix().encode("utf-8", "replace").decode()
 
 
 def files_under(folder: Path) -> list[Path]:
