@@ -19,7 +19,8 @@ _INPUT_BYTES = 4096
 _MEMORY_MB = 2048
 _GRACE_SECONDS = 60.0
 _STAT = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
-_COVERAGE = re.compile(r"\bcov: (\d+)")
+_PROGRESS = re.compile(r"^#(\d+)\s.*\bcov: (\d+).*\brss: (\d+)Mb", re.MULTILINE)
+_NEW = re.compile(r"^#\d+\s+NEW", re.MULTILINE)
 _FOUND = re.compile(r"^found: .*$", re.MULTILINE)
 _CRASHES = ("timeout-*", "oom-*", "crash-*", "leak-*")
 
@@ -58,7 +59,7 @@ def fuzz(name: str, seconds: int, seed: int) -> Outcome:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         interrupted = not _ended(process, seconds)
     took = time.monotonic() - started
-    outcome = _read(name, work, took, broken=process.returncode != 0)
+    outcome = _read(name, work, took, broken=process.returncode != 0 and not interrupted)
     print(outcome.row(), flush=True)
     if interrupted:
         raise Interrupted(outcome)
@@ -94,18 +95,19 @@ def _killed_if_alive(process: "subprocess.Popen[bytes]", seconds: float = 10) ->
 
 def _read(name: str, work: Path, seconds: float, *, broken: bool) -> Outcome:
     text = (work / "log").read_text("utf-8", "replace")
-    stats = {key: int(value) for key, value in _STAT.findall(text)}
+    stats = {key: int(value) for key, value in _STAT.findall(text)}  # none after Ctrl-C
+    tried, coverage, memory = (int(value) for value in (_PROGRESS.findall(text) or [(0, 0, 0)])[-1])
     found = _FOUND.findall(text)
     for crash in (path for pattern in _CRASHES for path in work.glob(pattern)):
         found.append(f"found: {crash.name}: {corpus.keep(name, crash.read_bytes())}")
         crash.unlink()
     return Outcome(
         name=name,
-        inputs=stats.get("number_of_executed_units", 0),
+        inputs=stats.get("number_of_executed_units", tried),
         seconds=seconds,
-        coverage=int((_COVERAGE.findall(text) or [0])[-1]),
-        new=stats.get("new_units_added", 0),
-        memory_mb=stats.get("peak_rss_mb", 0),
+        coverage=coverage,
+        new=stats.get("new_units_added", len(_NEW.findall(text))),
+        memory_mb=stats.get("peak_rss_mb", memory),
         found=found,
         broken=broken,
     )
