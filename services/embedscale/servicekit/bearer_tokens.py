@@ -79,6 +79,6 @@ def read_tokens(content: bytes) -> Sequence[tuple[bytes, Caller]]:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Where a fault is; a field that is not known is not named, since it may be a token in the wrong place."""
-    known = [part if part in TokenEntry.model_fields or isinstance(part, int) else "?" for part in location]
-    return ".".join(map(str, known)) or "the file"
+    """Where a fault is; a name that is as long as a token is not shown, since it may be one in the wrong place."""
+    parts = [str(part) if len(str(part)) < LEAST_CHARACTERS else "?" for part in location]
+    return ".".join(parts) or "the file"
