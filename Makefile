@@ -7,10 +7,11 @@ INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 # make images needs podman or docker instead, and no Python.
 ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
+SECONDS := 60
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak bench-quick
+.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak bench-quick fuzz
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -28,6 +29,10 @@ bench: $(INSTALLED)  ## Run all benchmarks, about an hour, compare them with the
 
 bench-quick: $(INSTALLED)  ## Run the shortest form of all benchmarks, five minutes, to see that they run.
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+fuzz: $(INSTALLED)  ## Fuzz TARGETS, by default all, guided by coverage, for SECONDS each; SEED=N repeats a run.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	@exec $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last commit of main.
 	$(BIN)/ruff check
@@ -74,7 +79,7 @@ version: $(INSTALLED)  ## Write the version of pyproject.toml into the chart, co
 	$(BIN)/python deploy/write_version.py
 
 clean:  ## Remove what was built and what the demo keeps.
-	rm -rf $(VENV) .embedscale .bench dist
+	rm -rf $(VENV) .embedscale .bench .fuzz dist
 	find protos -name '*_pb2*.py*' -delete
 
 $(INSTALLED): pyproject.toml hatch_build.py $(wildcard protos/embedscale/v1/*.proto)

@@ -212,6 +212,23 @@ def test_a_set_beyond_the_limit_is_refused_packed_or_not(tmp_path: Path) -> None
         asyncio.run(sources(tmp_path, dataset_max_bytes=file.stat().st_size).load(str(path)))
 
 
+def test_names_that_are_no_path_are_not_found(tmp_path: Path) -> None:
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(DatasetNotFound):
+            read(tmp_path, name)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    try:
+        lines(tmp_path / "set" / os.fsdecode(b"caf\xe9.jsonl"), [*ROWS, {"query": " "}])
+    except OSError:
+        pytest.skip("this file system has no such names")
+    imported = take_in(tmp_path, tmp_path / "set", lenient=True)
+    assert imported.dataset.card.query_count == len(ROWS)
+    assert imported.faults[0].place == "caf?.jsonl:6 query"
+
+
 def test_links_lead_out_of_no_root(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     for folder in (inside, outside):

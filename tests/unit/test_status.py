@@ -112,6 +112,16 @@ def test_a_status_carries_code_message_and_error_info(kind: type[errors.Embedsca
     assert detail(status, ErrorInfo) == ErrorInfo(reason=short(reason), domain="embedscale")
 
 
+def test_a_message_of_any_length_reaches_the_client_in_headers() -> None:
+    error = errors.ModelNotFound(f"no model {'🙂' * 5000} \udc80")
+    status = to_status(error)
+    assert len(status.SerializeToString()) < 2048
+    assert status.message.startswith("no model 🙂")
+    assert status.message.endswith("🙂...")
+    assert to_status(errors.ModelNotFound("half \udc80")).message == "half ?"
+    assert to_wire(errors.ModelNotFound("half \udc80")).message == "half ?"
+
+
 @all_errors
 def test_a_status_names_the_field_at_fault_where_there_is_one(kind: type[errors.EmbedscaleError]) -> None:
     error = example(kind, "spec.model")

@@ -158,7 +158,7 @@ class AsyncEmbeddingClient(AsyncClosing):
         request.MergeFrom(asked)
         for attempt in itertools.count():
             try:
-                return from_response(await self._ask(request, deadline), len(batch.texts))
+                return from_response(await self._ask(request, deadline), len(batch.texts), request.encoding)
             except ClientError as error:
                 pause = pause_before_retry(error, attempt, self._options.retries)
                 if pause is None or asyncio.get_running_loop().time() + pause > deadline:

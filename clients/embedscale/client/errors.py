@@ -12,9 +12,11 @@ ClientError
 """
 
 import re
+from contextlib import suppress
 from typing import Any, Self
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
@@ -111,7 +113,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
         elif isinstance(detail, BadRequest) and detail.field_violations:
             field = detail.field_violations[0].field
         elif isinstance(detail, RetryInfo):
-            retry_after = detail.retry_delay.ToTimedelta().total_seconds()
+            retry_after = max(detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9, 0.0)
     message = error.details() or error.code().name
     if kind is Unavailable and not reason:
         message = unreachable(address, error.details() or "")
@@ -121,14 +123,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[ErrorInfo | BadRequest | RetryInfo]:
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:
-        return []
+    """Read what a server, or whatever stands before it, said beside the code; nothing where it cannot be read."""
     unpacked: list[ErrorInfo | BadRequest | RetryInfo] = []
-    for packed in status.details if status else ():
-        for kind in (ErrorInfo, BadRequest, RetryInfo):
-            message = kind()
-            if packed.Unpack(message):
-                unpacked.append(message)
+    with suppress(ValueError, DecodeError):
+        status = rpc_status.from_call(error)
+        for packed in status.details if status else ():
+            for kind in (ErrorInfo, BadRequest, RetryInfo):
+                message = kind()
+                if packed.Unpack(message):
+                    unpacked.append(message)
     return unpacked

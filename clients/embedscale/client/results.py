@@ -57,13 +57,15 @@ class EmbedResult:
         return len(self.vectors)
 
 
-def from_response(response: pb.EmbedResponse, count: int) -> EmbedResult:
-    """Read the answer to a batch of `count` texts. Raises Internal if it has another number of rows."""
-    dtype, columns = _row(response.encoding, response.dimensions)
+def from_response(response: pb.EmbedResponse, count: int, encoding: wire.Encoding) -> EmbedResult:
+    """Read the answer to a batch of `count` texts. Raises Internal if it has another number of rows or encoding."""
+    facts, size = response.inputs, len(response.embeddings)
+    if (response.encoding or wire.ENCODING_FLOAT32) != encoding:
+        raise Internal(f"a server answered with encoding {response.encoding}, and {encoding} was asked for")
+    dtype, columns = _row(encoding, response.dimensions)
+    if len(facts) != count or size != count * columns * dtype().itemsize:
+        raise Internal(f"a server answered {count} texts with {len(facts)} entries and {size} bytes of vectors")
     rows = np.frombuffer(response.embeddings, np.dtype(dtype).newbyteorder("<")).astype(dtype)
-    facts = response.inputs
-    if len(facts) != count or len(rows) != count * columns:
-        raise Internal(f"a server answered {count} texts with {len(facts)} entries and {len(rows)} numbers")
     counts = (one.token_count if one.HasField("token_count") else UNTOLD for one in facts)
     return EmbedResult(
         vectors=rows.reshape(count, columns),
@@ -87,7 +89,7 @@ def nothing(dimensions: int, fingerprint: str, encoding: wire.Encoding) -> Embed
 def _row(encoding: wire.Encoding, dimensions: int) -> tuple[type[np.generic], int]:
     """Kind and number of the numbers of a vector."""
     bits = encoding == wire.ENCODING_BINARY
-    return _DTYPES.get(encoding, np.float32), -(-dimensions // 8) if bits else dimensions
+    return _DTYPES[encoding], -(-dimensions // 8) if bits else dimensions
 
 
 def joined(blocks: Sequence[EmbedResult]) -> EmbedResult:

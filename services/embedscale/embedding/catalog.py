@@ -5,10 +5,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from embedscale.servicekit.settings import BadConfiguration
+from embedscale.servicekit.yaml_files import NotYaml, read_yaml
 
 Pooling = Literal["mean", "cls", "last_token"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -229,9 +229,9 @@ def load_catalog(extra: Path | None = None) -> Catalog:
 
 def _sections(text: str, name: str) -> tuple[dict[str, object], dict[str, object]]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CatalogError(f"{name}: not YAML: {error}") from None
+        content = read_yaml(text)
+    except NotYaml as error:
+        raise CatalogError(f"{name}: {error}") from None
     sections = content if isinstance(content, dict) else {}
     models, upstreams = sections.get("models", {}), sections.get("upstreams", {})
     known = sections and not sections.keys() - {"models", "upstreams"}

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from embedscale.core.errors import TokenInvalid
 from embedscale.servicekit.roles import Caller, Role
 from embedscale.servicekit.watched_files import WatchedFiles
+from embedscale.servicekit.yaml_files import NotYaml, read_yaml
 
 LEAST_CHARACTERS = 20
 
@@ -65,12 +65,12 @@ class BearerTokens:
 def read_tokens(content: bytes) -> Sequence[tuple[bytes, Caller]]:
     """SHA-256 of each token, and whose it is. Raises ValueError, which repeats no token."""
     try:
-        entries = _FILE.validate_python(yaml.safe_load(content))
-    except yaml.YAMLError:
-        raise ValueError("is not YAML") from None
+        entries = _FILE.validate_python(read_yaml(content))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         raise ValueError("; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults)) from None
+    except NotYaml:  # whose message may repeat a token
+        raise ValueError("is not YAML") from None
     digests = [entry.digest for entry in entries]
     if not digests or len(set(digests)) < len(digests):
         raise ValueError("has no token" if not digests else "has the same token twice")
@@ -79,4 +79,6 @@ def read_tokens(content: bytes) -> Sequence[tuple[bytes, Caller]]:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "the file"
+    """Where a fault is; a name that is as long as a token is not shown, since it may be one in the wrong place."""
+    parts = [str(part) if len(str(part)) < LEAST_CHARACTERS else "?" for part in location]
+    return ".".join(parts) or "the file"

@@ -96,7 +96,7 @@ def read_keys(content: bytes) -> Sequence[SigningKey]:
 def _of_set(content: bytes) -> Iterable[SigningKey]:
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise ValueError("is not a set of JSON Web Keys (JWKS)") from None
     if any(isinstance(key.key, RSAPrivateKey | EllipticCurvePrivateKey) for key in keys):
         raise ValueError("holds a private key: servers need the public ones alone")

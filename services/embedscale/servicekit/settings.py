@@ -150,6 +150,8 @@ def load_settings(kind: type[SettingsT], program: str) -> SettingsT:
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
             where = f"--{name}: " if name else ""
             sys.stderr.write(f"{program}: {where}{fault['msg'].removeprefix('Value error, ')}\n")
+    except UnicodeEncodeError:  # in a message that repeats the value
+        sys.stderr.write(f"{program}: a flag or an environment variable is not UTF-8\n")
     except SettingsError as error:
         sys.stderr.write(f"{program}: {error}; lists and mappings are JSON in the environment\n")
     raise SystemExit(EXIT_BAD_SETTINGS)

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "embedscale"
 _PREFIX = "ERROR_REASON_"
+_MESSAGE_BYTES = 1200
+"""It is there three times, with up to three bytes for each of its own."""
 _INTERNAL = "internal error; the server's log has more under incident {}"
 
 TABLE: dict[type[errors.EmbedscaleError], tuple[grpc.StatusCode, wire.ErrorReason]] = {
@@ -94,7 +96,7 @@ def written_failure(failure: Failure) -> wire.Error:
     """Carry a failure inside a message; a reason that only newer servers know becomes INTERNAL."""
     name = _PREFIX + failure.reason
     known = name if name in wire.ErrorReason.keys() else "ERROR_REASON_INTERNAL"  # noqa: SIM118 - not a mapping
-    return wire.Error(reason=known, message=failure.message, field=failure.field)
+    return wire.Error(reason=known, message=failure.message.encode("utf-8", "replace").decode(), field=failure.field)
 
 
 def to_wire(error: Exception) -> wire.Error:
@@ -112,20 +114,27 @@ def logged_incident(error: Exception) -> str:
 def to_status(error: errors.EmbedscaleError) -> status_pb2.Status:
     """Carry an error as the status of a call, with ErrorInfo and, where they apply, BadRequest and RetryInfo."""
     code, _ = TABLE[type(error)]
+    message = _fitting(error.message)
     info = ErrorInfo(reason=reason_name(error), domain=DOMAIN)
     details: list[Message] = [info]
     if error.field:
-        violation = BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = BadRequest.FieldViolation(field=error.field, description=message)
         details.append(BadRequest(field_violations=[violation]))
     if isinstance(error, errors.Retryable):
         details.append(RetryInfo(retry_delay=to_duration(error.retry_after)))
-    return _status(code, error.message, details)
+    return _status(code, message, details)
 
 
 def internal_status(incident: str) -> status_pb2.Status:
     """Answer to something unforeseen: nothing but an opaque id that the log also has."""
     info = ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
     return _status(grpc.StatusCode.INTERNAL, _INTERNAL.format(incident), [info])
+
+
+def _fitting(message: str) -> str:
+    """Cut a message, which may repeat a name of any length: a status travels in headers, of which gRPC takes 8 KiB."""
+    text = message.encode("utf-8", "replace")
+    return text.decode() if len(text) <= _MESSAGE_BYTES else f"{text[:_MESSAGE_BYTES].decode('utf-8', 'ignore')}..."
 
 
 def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> status_pb2.Status:

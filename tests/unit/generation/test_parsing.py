@@ -48,6 +48,13 @@ def test_questions_are_read_in_whatever_form(form: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "line", ["What does paragraph (1) say?", "Who runs depot 4: Jana?", "Is Paris – the city – large?"]
+)
+def test_a_mark_inside_a_plain_line_stays(line: str) -> None:
+    assert read(line, 1, REFUSALS) == Read((Question(line),))
+
+
+@pytest.mark.parametrize(
     ("answer", "failure"),
     [
         ("", Failure.EMPTY),

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,11 @@ from embedscale.core.errors import DatasetInvalid
 _PACKED_SUFFIXES = (".gz", ".zst")
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _MAGIC = 4
+_BAD_ARCHIVE = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError),
+    *(zlib.error, lzma.LZMAError, struct.error, UnicodeDecodeError),
+)
+"""What reading one raises, be it its list of files or, anywhere in the set, one of them."""
 _BLOCK = 2**18
 _MOST_FILES = 10_000
 
@@ -67,7 +74,12 @@ def _in_folder(folder: Path, root: Path, budget: Budget) -> Files:
         return lambda: path.open("rb")
 
     inside = [path for path in files_under(folder) if path.resolve().is_relative_to(root)]
-    return _named([(path.relative_to(folder).as_posix(), opener(path)) for path in inside], budget)
+    return _named([(_shown(path.relative_to(folder)), opener(path)) for path in inside], budget)
+
+
+def _shown(path: Path) -> str:
+    """The path for people and for SQLite: file systems have names that are not UTF-8."""
+    return path.as_posix().encode("utf-8", "replace").decode()
 
 
 def files_under(folder: Path) -> list[Path]:
@@ -90,7 +102,7 @@ def _archive(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _BAD_ARCHIVE as error:
         raise DatasetInvalid(f"{name}: not a zip archive that can be read: {error}", field="dataset") from None
 
 
@@ -98,7 +110,7 @@ def _in_archive(archive: zipfile.ZipFile, budget: Budget) -> Files:
     def opener(member: str) -> Callable[[], BinaryIO]:
         return lambda: cast(BinaryIO, archive.open(member))
 
-    names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    names = [member.filename for member in archive.infolist() if member.filename and not member.is_dir()]
     return _named([(name, opener(name)) for name in names], budget)
 
 

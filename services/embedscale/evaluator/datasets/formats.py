@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-import yaml
-
 from embedscale.core.errors import DatasetInvalid
 from embedscale.evaluator.datasets import beir_format, jsonl_format, llama_index_format, squad_format
 from embedscale.evaluator.datasets.files import Files, SourceFile
-from embedscale.evaluator.datasets.intake import Intake
+from embedscale.evaluator.datasets.intake import Intake, is_text
 from embedscale.evaluator.datasets.json_stream import BadJson, JsonStream
+from embedscale.servicekit.yaml_files import NotYaml, read_yaml
 
 KNOWN = (
     "LlamaIndex JSON (queries, corpus, relevant_docs), SQuAD JSON (data), JSON lines (query, positives), "
@@ -85,14 +84,15 @@ def _describe(readme: SourceFile, intake: Intake) -> None:
     if lines[:1] != ["---"] or "---" not in lines[1:]:
         return
     try:
-        card = yaml.safe_load("\n".join(islice(lines, 1, lines.index("---", 1))))
-    except yaml.YAMLError:
+        card = read_yaml("\n".join(islice(lines, 1, lines.index("---", 1))))
+    except NotYaml:
         return
     if isinstance(card, dict):
-        intake.languages = tuple(map(str, _listed(card.get("language"))))
-        intake.license = ", ".join(map(str, _listed(card.get("license"))))
-        intake.title = str(card.get("pretty_name") or "")
+        intake.languages = tuple(_texts(card.get("language")))
+        intake.license = ", ".join(_texts(card.get("license")))
+        intake.title = " ".join(_texts(card.get("pretty_name")))
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value] if value else []
+def _texts(value: Any) -> list[str]:
+    """The texts in a field; all else is passed over: written out, what a few aliases nest may be larger than memory."""
+    return [one for one in (value if isinstance(value, list) else [value]) if is_text(one) and one]

@@ -58,8 +58,8 @@ class Intake:
 
     def judgement(self, query: Any, document: Any, grade: Any, place: str) -> None:
         """Take a judgement, or note why not; whether its query and document exist is checked once all are read."""
-        if not (_is_text(query) and _is_text(document)):
-            wrong = document if _is_text(query) else query
+        if not (is_text(query) and is_text(document)):
+            wrong = document if is_text(query) else query
             self.fault(FaultKind.DANGLING_JUDGEMENT, place, f"names {wrong!r}, which is no id")
         elif not isinstance(grade, int) or isinstance(grade, bool) or abs(grade) >= _GRADE_LIMIT:
             self.fault(FaultKind.WRONG_TYPE, place, f"the grade is {grade!r}, not a whole number")
@@ -93,7 +93,7 @@ class Intake:
             self.fault(FaultKind.WRONG_TYPE, place, f"the text is {_kind(text)}, not a text")
         elif not text.strip():
             self.fault(FaultKind.EMPTY_TEXT, place, "the text is empty")
-        elif not (_is_text(key) and _is_text(text)):
+        elif not (is_text(key) and is_text(text)):
             self.fault(FaultKind.BAD_ENCODING, place, "has half of a surrogate pair")
         else:
             return True
@@ -114,12 +114,13 @@ def as_grade(value: Any) -> Any:
     """Read a grade such as 2, 2.0 or "2"; what is no whole number is left as it is."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value
     return int(number) if number.is_integer() and not isinstance(value, bool) else value
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether it is a text that UTF-8 can write: none with half of a surrogate pair."""
     if not isinstance(value, str):
         return False
     try:

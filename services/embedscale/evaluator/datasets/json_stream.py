@@ -21,6 +21,13 @@ class BadJson(ValueError):
     """The text is not JSON; the message says where."""
 
 
+def why_not_json(error: ValueError | RecursionError) -> str:
+    """What the standard library's decoder found wrong."""
+    if isinstance(error, JSONDecodeError):
+        return error.msg
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
 class JsonStream:
     """A cursor in a JSON document: before a value, call one of `value`, `members` and `items` to read past it."""
 
@@ -54,8 +61,8 @@ class JsonStream:
             except JSONDecodeError as error:
                 if not self._read_on():
                     raise self._wrong(error.msg, error.pos) from None
-            except RecursionError:
-                raise self._wrong("nested too deeply", self._at) from None
+            except (ValueError, RecursionError) as error:
+                raise self._wrong(why_not_json(error), self._at) from None
             else:
                 if not self._may_go_on() or not self._read_on():
                     self._at = end

@@ -67,7 +67,7 @@ def locate(uri: str) -> Location:
         if scheme not in WEB_SCHEMES:
             options = dict(parse_qsl(parts.query)) | options
             parts = parts._replace(query="")
-    except ValueError:  # no file name and no URL has such characters
+    except (ValueError, OSError):  # no file name and no URL has such characters, or so many
         raise DatasetNotFound(f"{uri!r} is neither a path nor a URI", field="dataset") from None
     if unknown := set(options) - set(_OPTIONS):
         raise DatasetInvalid(

@@ -8,6 +8,7 @@ from embedscale.core.dataset import FaultKind
 from embedscale.core.errors import DatasetInvalid
 from embedscale.evaluator.datasets.files import SourceFile
 from embedscale.evaluator.datasets.intake import Intake
+from embedscale.evaluator.datasets.json_stream import why_not_json
 
 SUFFIXES = (".jsonl", ".tsv", ".parquet")
 QRELS_COLUMNS = ("query-id", "corpus-id", "score")
@@ -33,8 +34,7 @@ def _json_lines(file: BinaryIO, name: str, intake: Intake) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            intake.fault(FaultKind.BAD_JSON, place, f"not JSON: {reason}")
+            intake.fault(FaultKind.BAD_JSON, place, f"not JSON: {why_not_json(error)}")
             continue
         if isinstance(row, dict):
             yield place, row

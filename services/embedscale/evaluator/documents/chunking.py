@@ -101,14 +101,16 @@ class _Chunker:
 
     async def _count_short(self, pieces: Sequence[Piece], tokens: list[int]) -> None:
         """Count what is not counted yet, but for pieces so long that they cannot fit."""
-        places = [
-            place
-            for place, (piece, found) in enumerate(zip(pieces, tokens, strict=True))
-            if found < 0 and piece.end - piece.start <= self._longest
-        ]
-        counted = await self._count([self._document.text[pieces[place].start : pieces[place].end] for place in places])
-        for place, found in zip(places, counted, strict=True):
+        unknown = [place for place, found in enumerate(tokens) if found < 0]
+        texts = {place: self._shortest(pieces[place]) for place in unknown}
+        short = {place: text for place, text in texts.items() if len(text) <= self._longest}
+        for place, found in zip(short, await self._count(list(short.values())), strict=True):
             tokens[place] = found
+
+    def _shortest(self, piece: Piece) -> str:
+        """The piece's text; of one that is too long without the space at its end, where no chunk ends."""
+        text = self._document.text[piece.start : piece.end]
+        return text if len(text) <= self._longest else text.rstrip()
 
     def _parts(self, piece: Piece, tokens: int) -> list[Piece]:
         if not 0 <= tokens <= self._chunking.max_tokens:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from embedscale.core.chat import ChatModelInfo
 from embedscale.servicekit.settings import BadConfiguration
+from embedscale.servicekit.yaml_files import NotYaml, read_yaml
 
 
 def _base_url(url: str) -> str:
@@ -100,15 +100,15 @@ def read_chat_models(file: Path | None) -> Mapping[str, ChatEntry]:
     if file is None:
         return {}
     try:
-        return _Catalog.model_validate(yaml.safe_load(file.read_text("utf-8"))).models
+        return _Catalog.model_validate(read_yaml(file.read_text("utf-8"))).models
     except OSError as error:
         raise BadConfiguration(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise BadConfiguration(f"{file}: not UTF-8") from None
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"{file}: not YAML: {error}") from None
     except ValidationError as error:
         raise BadConfiguration(faults(file, error)) from None
+    except NotYaml as error:
+        raise BadConfiguration(f"{file}: {error}") from None
 
 
 def faults(file: Path, error: ValidationError) -> str:

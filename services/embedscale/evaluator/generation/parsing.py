@@ -98,7 +98,8 @@ def _of_lines(text: str, refusals: Sequence[str], is_cut: bool) -> list[Question
 
 def _asked(lines: Sequence[str]) -> Iterator[str]:
     for line in lines:
-        question = _clean(_MARK.sub("", line, count=1))
+        mark = _MARK.match(line)
+        question = _clean(line[mark.end() :] if mark else line)
         if question and not question.endswith(_ANNOUNCES) and not _ANSWER.match(question):
             yield question
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from embedscale.core.errors import InvalidField
 from embedscale.core.generation import QuestionStyle
 from embedscale.evaluator.generation.chat_catalog import faults
 from embedscale.servicekit.settings import BadConfiguration
+from embedscale.servicekit.yaml_files import NotYaml, read_yaml
 
 
 def _counting(text: str) -> str:
@@ -88,12 +88,12 @@ class Templates:
         found: list[str] = []
         for name, text in _files(folder):
             try:
-                template = PromptTemplate.model_validate(yaml.safe_load(text))
+                template = PromptTemplate.model_validate(read_yaml(text))
                 self._by_language[template.language] = template
-            except yaml.YAMLError as error:
-                found.append(f"{name}: not YAML: {error}")
             except ValidationError as error:
                 found.append(faults(name, error))
+            except NotYaml as error:
+                found.append(f"{name}: {error}")
         if found:
             raise BadConfiguration("\n".join(found))
 
