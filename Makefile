@@ -10,7 +10,7 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins
+.PHONY: demo test bench chaos check protos docs chart format clean images images-test pins
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -20,6 +20,9 @@ test: $(INSTALLED)  ## Run all tests.
 
 bench: $(INSTALLED)  ## Run all benchmarks, about an hour, and write their tables into docs/.
 	$(BIN)/python -m benchmarks
+
+chaos: $(INSTALLED)  ## Strike every part of a cluster in every way while it works, about 25 minutes; SEED=n repeats, CELLS chooses.
+	$(BIN)/python -m tests.chaos --picture docs/images/chaos.png
 
 check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last commit of main.
 	$(BIN)/ruff check

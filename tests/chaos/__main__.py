@@ -21,7 +21,8 @@ from tests.chaos import matrix
 from tests.chaos.activities import works
 from tests.chaos.cluster import Cluster, started
 from tests.chaos.matrix import Found
-from tests.chaos.report import Run, line, write_json, write_picture
+from tests.chaos.picture import write_picture
+from tests.chaos.report import Run, line, write_json
 from tests.chaos.services import environment
 
 
@@ -39,7 +40,7 @@ def main() -> int:
             print(f"--- end of {name}'s log\n{cluster.services[name].log.read_text(errors='replace')[-3000:]}")
     print(f"\n{run.markdown}")
     if options.picture:
-        write_picture(run, options.picture)
+        write_picture(run.found, options.picture)
     return 1 if run.broken else 0
 
 
@@ -61,11 +62,12 @@ async def _run(cluster: Cluster, options: argparse.Namespace, run: Run) -> Run:
     wanted = [cell for cell in chosen if not cell.because]
     work = works(cluster, options.scale)
     calm: dict[tuple[str, str], tuple[object, float]] = {}
-    for one in {id(work[cell.target]): work[cell.target] for cell in wanted}.values():
-        calm |= await matrix.undisturbed(cluster, one)
-        print(
-            one.model, {name: f"{seconds:.1f} s" for (model, name), (_, seconds) in calm.items() if model == one.model}
-        )
+    for model in dict.fromkeys(work[cell.target].model for cell in wanted):
+        mine = [cell for cell in wanted if work[cell.target].model == model]
+        activities = list(dict.fromkeys(cell.activity for cell in mine))
+        calm |= await matrix.undisturbed(cluster, work[mine[0].target], activities)
+        seconds = {name: f"{calm[model, name][1]:.1f} s" for name in activities}
+        print(f"undisturbed, with {model}: {seconds}", flush=True)
     for number in range(1, options.rounds + 1):
         for (target, fault), group in itertools.groupby(wanted, lambda cell: (cell.target, cell.fault)):
             # A chance of its own for each, so that a choice of cells is struck as in the run of all.

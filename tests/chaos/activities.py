@@ -1,4 +1,4 @@
-"""What is under way when a fault comes: a corpus embedded, sets evaluated, a set generated. Callers are as documented."""
+"""What is under way when a fault comes: a corpus embedded, sets evaluated, a set generated, as the guides say how."""
 
 import asyncio
 import json
@@ -133,14 +133,14 @@ async def generation(cluster: Cluster, work: Work, course: Course) -> None:
     chunking = pb.Chunking(kind=pb.CHUNKER_KIND_PARAGRAPH, tokenizer=MINILM, max_tokens=60)
 
     async def made(client: AsyncEvaluationClient) -> pb.GenerateDatasetResponse:
-        told = None
+        last = None
         wanted = client.generate_dataset(
             [str(cluster.documents / "depots")], language="en", model=CHAT, chunking=chunking, filters=filters
         )
-        async for told in wanted:
+        async for last in wanted:  # noqa: B007
             course.succeed()
-        assert told is not None
-        return told
+        assert last is not None
+        return last
 
     async with AsyncEvaluationClient(cluster.address("evaluator")) as client:
         last = await course.repeated(lambda: made(client))

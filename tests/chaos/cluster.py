@@ -82,7 +82,7 @@ def started(folder: Path) -> Iterator[Cluster]:
             cluster.services[name] = service
             service.start()
             stack.callback(service.kill)
-            service.wait()
+        cluster.wait()
         yield cluster
 
 

@@ -78,21 +78,21 @@ Calm = Mapping[tuple[str, str], tuple[object, float]]
 """By model and activity: the outcome that nothing disturbed, and its seconds."""
 
 
-async def undisturbed(cluster: Cluster, work: Work) -> dict[tuple[str, str], tuple[object, float]]:
-    """Run all activities at once, as they are under faults."""
+async def undisturbed(
+    cluster: Cluster, work: Work, activities: Sequence[str]
+) -> dict[tuple[str, str], tuple[object, float]]:
+    """Run the activities at once, as they are under faults."""
     cluster.forget()
     started = time.monotonic()
-    ended: dict[str, float] = {}
 
-    async def timed(name: str) -> Course:
+    async def timed(name: str) -> tuple[object, float]:
         course = Course()
         await ACTIVITIES[name](cluster, work, course)
-        ended[name] = time.monotonic() - started
         assert not course.lost, course.lost
-        return course
+        return course.outcome, time.monotonic() - started
 
-    courses = await asyncio.gather(*map(timed, ACTIVITIES))
-    return {(work.model, name): (course.outcome, ended[name]) for name, course in zip(ACTIVITIES, courses, strict=True)}
+    done = await asyncio.gather(*map(timed, activities))
+    return {(work.model, name): one for name, one in zip(activities, done, strict=True)}
 
 
 async def struck(

@@ -13,6 +13,7 @@ from tests.chaos.hosts import Host
 
 START_SECONDS = 120.0
 _STOP_SECONDS = 40.0
+_DIE_WITH_US = (sys.executable, "-m", "embedscale.cli.die_with_parent")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 
@@ -34,8 +35,7 @@ class Service:
         with self.log.open("ab") as log:
             self.processes = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "embedscale.cli.die_with_parent", str(os.getpid())]
-                    + self.host.inside(command),
+                    [*_DIE_WITH_US, str(os.getpid()), *self.host.inside(command)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True,
                 )
                 for command in self.commands
