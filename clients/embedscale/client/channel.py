@@ -112,6 +112,7 @@ def _arguments(address: str, options: ClientOptions) -> list[tuple[str, str | in
         ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
         ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
         ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+        ("grpc.http2.ping_timeout_ms", _ANSWER_WITHIN_MS),  # else a minute, whatever the line above says
         ("grpc.http2.max_pings_without_data", 0),
     ]
     if options.server_name:
