@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("cells", nargs="*", default=os.environ.get("CELLS", "").split())
     parser.add_argument("--seed", type=int, default=int(os.environ["SEED"]) if "SEED" in os.environ else None)
     parser.add_argument("--rounds", type=int, default=1, help="how often each cell is struck")
-    parser.add_argument("--scale", type=float, default=1.0, help="how much work there is, as a multiple")
+    parser.add_argument("--scale", type=float, help="how much work there is; what fits the machine without it")
     parser.add_argument("--patience", type=float, default=240.0, help="seconds after which a cell is not waited for")
     parser.add_argument("--json", type=Path, help="write what was found to this file too")
     parser.add_argument("--picture", type=Path, help="draw recovery by cell into this PNG")
@@ -60,7 +60,9 @@ async def _run(cluster: Cluster, options: argparse.Namespace, run: Run) -> Run:
     chosen = [cell for cell in matrix.cells(cluster.net.shared_because) if cell.chosen(options.cells)]
     run.found += [Found(cell, "left out", note=cell.because) for cell in chosen if cell.because]
     wanted = [cell for cell in chosen if not cell.because]
-    work = works(cluster, options.scale)
+    scale = options.scale or await matrix.fitting(cluster)
+    print(f"scale {scale:.3f} of the work", flush=True)
+    work = works(cluster, scale)
     calm: dict[tuple[str, str], tuple[object, float]] = {}
     for model in dict.fromkeys(work[cell.target].model for cell in wanted):
         mine = [cell for cell in wanted if work[cell.target].model == model]

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.chaos.activities import ACTIVITIES, Course, Work, differs
+from tests.chaos.activities import ACTIVITIES, Course, Work, differs, works
 from tests.chaos.cluster import TARGETS, Cluster
 from tests.chaos.faults import FAULTS, NEED_HOSTS
 
 _EARLIEST, _LATEST = 0.05, 0.6
 """When a fault begins, as a share of the time that the quickest activity takes undisturbed."""
+
+_CALM_SECONDS = 5.0
+"""How long the corpus takes that is embedded, alone."""
+_PROBE = 0.05
 
 Verdict = Literal["held", "refused", "BROKEN", "missed", "left out"]
 
@@ -76,6 +80,13 @@ def _left_out(target: str, fault: str, activity: str, shared_because: str) -> st
 
 Calm = Mapping[tuple[str, str], tuple[object, float]]
 """By model and activity: the outcome that nothing disturbed, and its seconds."""
+
+
+async def fitting(cluster: Cluster) -> float:
+    """How much work takes this machine some seconds."""
+    started = time.monotonic()
+    await ACTIVITIES["embedding"](cluster, works(cluster, _PROBE)["embedder"], Course())
+    return min(1.0, _PROBE * _CALM_SECONDS / (time.monotonic() - started))
 
 
 async def undisturbed(
