@@ -5,7 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def _services(cluster: Cluster) -> dict[str, Service]:
         where = ("--host", hosts[module].address, "--port", str(ports[module]), "--insecure", "--redis-url", url)
         return [sys.executable, "-m", f"embedscale.{module}", *where, "--drain-seconds", "5", *options]
 
-    def service(name: str, ready: object, *commands: list[str]) -> Service:
+    def service(name: str, ready: Callable[[], bool], *commands: list[str]) -> Service:
         return Service(hosts[name], commands, cluster.folder, ready)
 
     embedding = [part for name in ("embedder", "openai_proxy") for part in

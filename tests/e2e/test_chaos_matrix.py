@@ -33,7 +33,9 @@ def test_two_cells_hold(tmp_path: Path) -> None:
 def test_who_interrupts_it_finds_nothing_left(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.chaos", "redis/sigkill/embedding", *QUICK]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    time.sleep(2)
+    assert process.stdout
+    assert process.stdout.readline().startswith("seed 3")
+    time.sleep(2)  # in the middle of starting everything
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
