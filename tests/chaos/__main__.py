@@ -74,7 +74,7 @@ async def _run(cluster: Cluster, options: argparse.Namespace, run: Run) -> Run:
         for (target, fault), group in itertools.groupby(wanted, lambda cell: (cell.target, cell.fault)):
             # A chance of its own for each, so that a choice of cells is struck as in the run of all.
             chance = random.Random(f"{run.seed}/{number}/{target}/{fault}")
-            for found in await matrix.struck(cluster, list(group), work[target], calm, chance, options.patience):
+            for found in await matrix.hit(cluster, list(group), work[target], calm, chance, options.patience):
                 found.round = number
                 run.found.append(found)
                 print(f"{time.strftime('%H:%M:%S')} {line(found)}", flush=True)

@@ -106,14 +106,33 @@ async def undisturbed(
     return {(work.model, name): one for name, one in zip(activities, done, strict=True)}
 
 
-async def struck(
+async def hit(
     cluster: Cluster, chosen: Sequence[Cell], work: Work, calm: Calm, chance: random.Random, patience: float
+) -> list[Found]:
+    """Strike; activities that were done before are struck again by themselves, and earlier."""
+    found = await struck(cluster, chosen, work, calm, chance, patience)
+    for latest in (_LATEST / 2, _LATEST / 4):
+        missed = [one.cell for one in found if one.verdict == "missed"]
+        if missed:
+            again = await struck(cluster, missed, work, calm, chance, patience, latest)
+            found = [one for one in found if one.verdict != "missed"] + again
+    return found
+
+
+async def struck(
+    cluster: Cluster,
+    chosen: Sequence[Cell],
+    work: Work,
+    calm: Calm,
+    chance: random.Random,
+    patience: float,
+    latest: float = _LATEST,
 ) -> list[Found]:
     """Strike one target once, during all activities of these cells at the same time; `patience` in seconds."""
     await asyncio.to_thread(cluster.wait)
     await asyncio.to_thread(cluster.forget)
     quickest = min(calm[work.model, cell.activity][1] for cell in chosen)
-    delay = quickest * chance.uniform(_EARLIEST, _LATEST)
+    delay = quickest * chance.uniform(_EARLIEST, latest)
     started = time.monotonic()
     courses = {cell: Course() for cell in chosen}
     tasks = {cell: asyncio.create_task(_run(cluster, cell, work, course, patience)) for cell, course in courses.items()}

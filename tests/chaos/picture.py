@@ -61,5 +61,5 @@ def _ran(found: Found) -> bool:
 
 
 def _recovery(found: Found) -> float:
-    """Where all was done before the fault was over, there was nothing to recover."""
-    return found.first_success if found.first_success is not None else 0.0
+    """Seconds until something new came, if only the end; nothing where all was done before the fault was over."""
+    return found.first_success if found.first_success is not None else found.done or 0.0
