@@ -11,7 +11,7 @@ SECONDS := 60
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES ?= evalctl openai-proxy openai-gateway evaluator embedder-cpu embedder-cuda
 
-.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak bench-quick fuzz
+.PHONY: demo test bench check protos docs chart format clean images images-test pins version soak bench-quick fuzz chaos
 
 demo: $(INSTALLED)  ## Start everything, evaluate three models in five languages, print a table, draw a chart, stop.
 	@EMBEDSCALE_HOME="$${EMBEDSCALE_HOME:-$(CURDIR)/.embedscale}" exec $(BIN)/evalctl demo
@@ -33,6 +33,9 @@ bench-quick: $(INSTALLED)  ## Run the shortest form of all benchmarks, five minu
 fuzz: $(INSTALLED)  ## Fuzz TARGETS, by default all, guided by coverage, for SECONDS each; SEED=N repeats a run.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0'
 	@exec $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+chaos: $(INSTALLED)  ## Strike every part of a cluster in every way while it works, about 25 minutes; SEED=n repeats, CELLS chooses.
+	$(BIN)/python -m tests.chaos --picture docs/images/chaos.png
 
 check: $(INSTALLED)  ## Lint, type-check, and hold the wire against the last commit of main.
 	$(BIN)/ruff check

@@ -40,8 +40,8 @@ class ChatEndpoint(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        super().__init__(address, _Handler)
         self.fault = ""
         self.faults: list[str] = []
         self.by_words: dict[str, str] = {}

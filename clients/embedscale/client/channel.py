@@ -20,6 +20,10 @@ _RESOLVE_AGAIN_MS = 1_000
 _RECONNECT_MS = 5_000
 """gRPC's own 30 s and 120 s leave a client with the addresses of replicas that a rollout has replaced."""
 
+_ASK_AFTER_MS, _ANSWER_WITHIN_MS = 20_000, 20_000
+"""A host that is lost tells nobody: without being asked, a call would wait for it until its deadline, and a watcher for
+ever. Servers take such a question every 10 s."""
+
 _RETRYABLE = ["UNAVAILABLE", "CANCELLED"]
 """A gRPC server that stops ends with CANCELLED what reaches it before its clients have heard of that."""
 
@@ -106,6 +110,10 @@ def _arguments(address: str, options: ClientOptions) -> list[tuple[str, str | in
         ("grpc.enable_http_proxy", 0 if address.startswith(LOOPBACK) else 1),
         ("grpc.dns_min_time_between_resolutions_ms", _RESOLVE_AGAIN_MS),
         ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
+        ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+        ("grpc.http2.ping_timeout_ms", _ANSWER_WITHIN_MS),  # else a minute, whatever the line above says
+        ("grpc.http2.max_pings_without_data", 0),
     ]
     if options.server_name:
         arguments.append(("grpc.ssl_target_name_override", options.server_name))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from embedscale.client.channel import Channel
-from embedscale.client.errors import NotFound
+from embedscale.client.errors import DeadlineExceeded, NotFound, Unavailable
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -97,9 +97,15 @@ class Homes:
 
 
 async def list_models(channel: Channel, timeout: float = LIST_SECONDS) -> Sequence[pb.Model]:
-    """List the models of one address within the seconds. Raises ClientError."""
+    """List the models of one address. Raises ClientError; one that does not answer within the seconds is Unavailable.
+
+    That time is ours, not the caller's, who may wait longer.
+    """
     stub = EmbeddingServiceStub(channel.grpc)
-    response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=timeout))
+    try:
+        response = await channel.call(stub.ListModels(pb.ListModelsRequest(), timeout=timeout))
+    except DeadlineExceeded as error:
+        raise Unavailable(error.message) from None
     return response.models
 
 
