@@ -124,8 +124,8 @@ class Lines:
         self._say(place, _stage(event), score(event.running))
 
     def wait(self, place: int, position: int) -> None:
-        """See `LiveView`."""
-        self._say(place, f"waiting ({ordinal(position)})", "")
+        """See `LiveView`; a place in the queue changes too often for lines."""
+        self._say(place, STAGES[pb.EVALUATION_STAGE_UNSPECIFIED], "")
 
     def _say(self, place: int, stage: str, scored: str) -> None:
         if self._said.get(place) != stage:
