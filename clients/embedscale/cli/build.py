@@ -12,18 +12,17 @@ from embedscale.cli.chunking import chunking, chunking_options
 from embedscale.cli.dataset_files import write_set
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.question_files import read_questions
-from embedscale.v1 import evaluation_service_pb2 as pb
 
 
 @click.command()
 @click.argument("documents", nargs=-1, required=True, metavar="PATH-OR-URL...")
 @click.option("--questions", "file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="FILE", help="Table, .csv or .tsv, with the columns question and answer; an answer is a few words of a "
-              "document, as they stand there.")  # fmt: skip
+              metavar="FILE", help="Table, .csv or .tsv, with the columns question and answer; an answer is a few words "
+              "of a document, as they stand there.")  # fmt: skip
 @click.option("--lang", "language", required=True, metavar="TAG", help="Language of the questions, such as cs.")
 @chunking_options()
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write the set there too: llama_index.json, beir/ and manifest.json.")  # fmt: skip
+              help="Write the set there too, as BEIR and llama_index.json have it, with manifest.json.")  # fmt: skip
 @options.evaluation_address()
 @options.output()
 @asynchronous
@@ -43,11 +42,9 @@ async def build(
     Example: evalctl datasets build handbook/ --questions questions.csv --lang en --chunk-tokens 200
     """
     questions, located = read_questions(file), [options.located(document) for document in documents]
-    made = pb.GenerateDatasetResponse()
     async with options.evaluation_client(address) as client:
         steps = client.generate_dataset(located, language=language, questions=questions, chunking=chunking(**how))
-        async for made in steps:
-            pass
+        made = [one async for one in steps][-1]
     if folder:
         with options.sync_evaluation_client(address) as reader:
             await asyncio.to_thread(write_set, folder, made, reader)

@@ -22,8 +22,8 @@ def chunking_options() -> Decorator:
         click.option("--overlap", type=click.IntRange(0), default=0, show_default=True,
                      help="Tokens that a chunk repeats of the one before at most."),
         click.option("--tokenizer", default="", metavar="NAME", shell_complete=completing.models,
-                     help="What counts these tokens: an embedding model or tiktoken:ENCODING; by default the evaluator's "
-                     "choice."),
+                     help="What counts these tokens: an embedding model or tiktoken:ENCODING; by default the "
+                     "evaluator's choice."),
     )  # fmt: skip
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

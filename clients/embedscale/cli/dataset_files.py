@@ -23,11 +23,11 @@ _LINE_BREAKING = ("\t", "\n", "\r")
 
 
 def write_set(folder: Path, made: pb.GenerateDatasetResponse, reader: EvaluationClient) -> None:
-    """Write `llama_index.json`, `beir/` and `manifest.json` of a finished set; rows are read once for each file."""
+    """Write a finished set in both layouts, with its manifest: the folder is a data set of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, path in ((write_llama_index, "llama_index.json"), (write_beir, "beir")):
+    for kind, path in ((write_llama_index, folder / "llama_index.json"), (write_beir, folder)):
         uri = made.dataset.uri
-        kind(folder / path, reader.queries(uri), reader.documents(uri), reader.judgements(uri))
+        kind(path, reader.queries(uri), reader.documents(uri), reader.judgements(uri))
     (folder / "manifest.json").write_text(made.manifest, "utf-8")
 
 

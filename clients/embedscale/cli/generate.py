@@ -42,7 +42,7 @@ FILTERS = (
 @click.option("--spending-limit", type=click.FloatRange(0), metavar="DOLLARS",
               help="What the set may cost; what interrupted runs have paid counts.")  # fmt: skip
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write the set there too: llama_index.json, beir/ and manifest.json.")  # fmt: skip
+              help="Write the set there too, as BEIR and llama_index.json have it, with manifest.json.")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="Start without asking.")
 @options.evaluation_address()
 @options.output()

@@ -123,7 +123,7 @@ class Lines:
         """See `LiveView`."""
         self._say(place, _stage(event), score(event.running))
 
-    def wait(self, place: int, position: int) -> None:
+    def wait(self, place: int, position: int) -> None:  # noqa: ARG002
         """See `LiveView`; a place in the queue changes too often for lines."""
         self._say(place, STAGES[pb.EVALUATION_STAGE_UNSPECIFIED], "")
 
