@@ -1,4 +1,4 @@
-"""`evalctl datasets build`: a data set from one's own documents and one's own questions."""
+"""`evalctl datasets build`: a data set of one's own documents and one's own questions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from embedscale.cli.question_files import read_questions
 @click.command()
 @click.argument("documents", nargs=-1, required=True, metavar="PATH-OR-URL...")
 @click.option("--questions", "file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="FILE", help="Table, .csv or .tsv, with the columns question and answer; an answer is a few words "
-              "of a document, as they stand there.")  # fmt: skip
+              metavar="FILE", help="Table, .csv or .tsv, with the columns question and answer; an answer is a few "
+              "words of a document, as they stand there.")  # fmt: skip
 @click.option("--lang", "language", required=True, metavar="TAG", help="Language of the questions, such as cs.")
 @chunking_options()
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
@@ -52,4 +52,4 @@ async def build(
     if output == "table":
         for warning in made.warnings:
             click.echo(warning)
-        click.echo(f"\nnext: evalctl run --model all-MiniLM-L6-v2 --dataset {made.dataset.uri}")
+        click.echo(f"\nnext: evalctl run --model all-MiniLM-L6-v2 --dataset {folder or made.dataset.uri}")

@@ -54,9 +54,9 @@ async def compare(
             for digest, group in groups.items()
             if len(group) > 1
         }
+        texts = await _texts(client, groups, answers)
     if not answers:
         raise CommandFailed("nothing to compare: no two of these evaluations have the same data set", EXIT_USER)
-        texts = await _texts(client, groups, answers)
     label = f"{metric}@{cutoff}"
     value = as_dict(evaluations, answers, label)
     printing.show(
@@ -130,16 +130,10 @@ def changes(groups: Groups, answers: Answers, texts: Mapping[str, str]) -> Table
         names = _model_names(groups[digest])
         for pair in answer.pairs:
             first, second = names[pair.first], names[pair.second]
-            rows = [
-                (texts.get(one.query_id, one.query_id), first, f"{one.first:.4f}", second, f"{one.second:.4f}")
-                for one in pair.better
-            ]
-            rows += [
-                (texts.get(one.query_id, one.query_id), second, f"{one.second:.4f}", first, f"{one.first:.4f}")
-                for one in pair.worse
-            ]
-            for row in rows:
-                table.add_row(*map(escape, (groups[digest][0].spec.dataset, *row)))
+            rows = [(one.query_id, first, f"{one.first:.4f}", second, f"{one.second:.4f}") for one in pair.better]
+            rows += [(one.query_id, second, f"{one.second:.4f}", first, f"{one.first:.4f}") for one in pair.worse]
+            for query, *row in rows:
+                table.add_row(*map(escape, (groups[digest][0].spec.dataset, texts.get(query, query), *row)))
     return table
 
 
