@@ -15,7 +15,12 @@ from tests.contract.test_generate_command import evalctl
 from tests.fakes.hash_engine import HASH
 
 HOW = ("--lang", "en", "--chunker", "paragraph", "--chunk-tokens", "24")
-QUESTIONS = 'question,answer\nWhat does depot 2 store?,Depot 2 \n"Which is first, and why?","Depot 1 "\nWhat does each do?,depot\n'
+QUESTIONS = (
+    "question,answer\n"
+    "What does depot 2 store?,Depot 2 \n"
+    '"Which is first, and why?","Depot 1 "\n'
+    "What does each do?,depot\n"
+)
 
 
 @pytest.fixture
