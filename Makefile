@@ -86,6 +86,7 @@ clean:  ## Remove what was built and what the demo keeps.
 	find protos -name '*_pb2*.py*' -delete
 
 $(INSTALLED): pyproject.toml hatch_build.py $(wildcard protos/embedscale/v1/*.proto)
+	@echo "installing into $(VENV): some minutes, and 4 GB, most of it torch and the tests' libraries"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

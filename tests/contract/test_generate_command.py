@@ -63,10 +63,10 @@ async def test_a_set_is_made_written_sampled_and_imported_again(
     assert len(llama["corpus"]) == CHUNKS
     assert set(llama["relevant_docs"]) == set(llama["queries"])
     assert (tmp_path / "made" / "manifest.json").read_text("utf-8") == made["manifest"]
-    with (tmp_path / "made" / "beir" / "qrels" / "test.tsv").open() as table:
+    with (tmp_path / "made" / "qrels" / "test.tsv").open() as table:
         assert len(list(csv.reader(table, delimiter="\t"))) == 7
     async with AsyncEvaluationClient(where[1]) as client:
-        for path in ("llama_index.json", "beir"):
+        for path in ("llama_index.json", ""):
             assert (await client.dataset(str(tmp_path / "made" / path))).digest == made["dataset"]["digest"]
 
     uri = made["dataset"]["uri"]

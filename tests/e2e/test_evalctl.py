@@ -25,6 +25,11 @@ def test_up_again_says_where_it_is(evalctl: Evalctl) -> None:
     assert again.returncode == 0
     assert again.stdout.startswith("already up: evaluator 127.0.0.1:")
     refused(evalctl("up"), 2, "evalctl down")
+    refused(
+        evalctl("up", "--detach", "--model", MINILM, "--redis-port", "1"),
+        2,
+        "--model, --redis-port would have no effect",
+    )
 
 
 def test_only_loopback_is_listened_on(evalctl: Evalctl) -> None:
@@ -193,6 +198,7 @@ def test_compare_marks_a_winner_only_where_the_test_allows_it(evalctl: Evalctl) 
     assert comparison["winner"] == f"evaluations/{ids[1]}"
     assert comparison["pairs"][0]["adjusted_p_value"] < 0.05
     table = evalctl("compare", *ids).stdout.splitlines()
+    assert all(line.split("  ")[1].strip().endswith("?") for line in table[table.index("") + 5 :][-5:])
     assert [line.split()[0] for line in table if line.rstrip().endswith("*")] == [E5_LOCAL]
     twin = evaluated(evalctl, MINILM, "builtin:velmar/hu")
     same = json.loads(evalctl("compare", ids[0], twin, "-o", "json").stdout)["comparisons"][0]

@@ -65,14 +65,15 @@ def test_a_stage_has_a_rate_of_its_own() -> None:
 
 def test_lines_are_said_once_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     with Lines(WANTED) as view:
-        view.wait(1, 1)
+        for position in (2, 1):
+            view.wait(1, position)
         for done in (1, 2, 3):
             view.show(0, event("EMBED_CORPUS", done, 3))
         view.show(0, event("SCORE_QUERIES", 3, 3, "SUCCEEDED", scored=True))
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.splitlines() == [
-        "model-b  builtin:two  waiting (1st)",
+        "model-b  builtin:two  waiting",
         "model-a  builtin:one  corpus",
         "model-a  builtin:one  succeeded  MRR@5 0.500 [0.400, 0.600]",
     ]

@@ -51,6 +51,15 @@ def test_a_table_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a|b [red]" in printed("table", capsys)
 
 
+def test_nothing_of_a_wide_table_is_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("DATA SET", "MODEL", "SCORE", box=None)
+    table.add_row("/home/ada/" + "documents/" * 40, "m" * 90, "0.7510")
+    printing.as_table(table)
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["DATA", "SET", "MODEL", "SCORE"]
+    assert row.split() == ["/home/ada/" + "documents/" * 40, "m" * 90, "0.7510"]
+
+
 def test_a_sentence_is_for_people_only() -> None:
     runner = CliRunner()
     assert runner.invoke(main, ["version"]).output.startswith("embedscale ")

@@ -1,5 +1,6 @@
 """`evalctl compare`: which model is better, where that can be said, and on which queries."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,13 @@ from rich.table import Table
 from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.client import AsyncEvaluationClient, ClientError
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 LEVEL = 0.05
+_MOST_TEXTS = 500
+_CHARACTERS = 80
+_BUILTIN = "builtin:"
 Groups = Mapping[str, Sequence[pb.Evaluation]]
 Answers = Mapping[str, pb.CompareEvaluationsResponse]
 
@@ -49,11 +54,14 @@ async def compare(
             for digest, group in groups.items()
             if len(group) > 1
         }
+        texts = await _texts(client, groups, answers)
     if not answers:
         raise CommandFailed("nothing to compare: no two of these evaluations have the same data set", EXIT_USER)
     label = f"{metric}@{cutoff}"
     value = as_dict(evaluations, answers, label)
-    printing.show(output, value, scores(groups, answers, label), pairs(groups, answers), changes(groups, answers))
+    printing.show(
+        output, value, scores(groups, answers, label), pairs(groups, answers), changes(groups, answers, texts)
+    )
 
 
 def by_dataset(evaluations: Sequence[pb.Evaluation]) -> Groups:
@@ -102,7 +110,20 @@ def pairs(groups: Groups, answers: Answers) -> Table:
     return table
 
 
-def changes(groups: Groups, answers: Answers) -> Table:
+async def _texts(client: AsyncEvaluationClient, groups: Groups, answers: Answers) -> Mapping[str, str]:
+    """Beginnings of the queries that changed, by id; none of a data set that is kept no longer."""
+    texts: dict[str, str] = {}
+    for digest, answer in answers.items():
+        ids = {one.query_id for pair in answer.pairs for one in (*pair.better, *pair.worse)}
+        named = groups[digest][0].spec.dataset
+        uri = named if named.startswith(_BUILTIN) else f"dataset:{digest}"
+        with contextlib.suppress(ClientError):
+            found = await client.texts(uri, queries=sorted(ids)[:_MOST_TEXTS], max_characters=_CHARACTERS)
+            texts |= found.queries
+    return texts
+
+
+def changes(groups: Groups, answers: Answers, texts: Mapping[str, str]) -> Table:
     """One row a query that two evaluations score differently, the largest change first."""
     table = Table("DATA SET", "QUERY", "BETTER WITH", "VALUE", "WORSE WITH", "VALUE", box=None)
     for digest, answer in answers.items():
@@ -111,8 +132,8 @@ def changes(groups: Groups, answers: Answers) -> Table:
             first, second = names[pair.first], names[pair.second]
             rows = [(one.query_id, first, f"{one.first:.4f}", second, f"{one.second:.4f}") for one in pair.better]
             rows += [(one.query_id, second, f"{one.second:.4f}", first, f"{one.first:.4f}") for one in pair.worse]
-            for row in rows:
-                table.add_row(*map(escape, (groups[digest][0].spec.dataset, *row)))
+            for query, *row in rows:
+                table.add_row(*map(escape, (groups[digest][0].spec.dataset, texts.get(query, query), *row)))
     return table
 
 

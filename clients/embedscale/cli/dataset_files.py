@@ -10,6 +10,8 @@ from typing import TextIO
 
 from embedscale.cli.errors import CommandFailed
 from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.client import EvaluationClient
+from embedscale.v1 import evaluation_service_pb2 as pb
 
 Texts = Iterable[tuple[str, str]]
 """Ids and texts."""
@@ -18,6 +20,15 @@ Grades = Iterable[tuple[str, Mapping[str, int]]]
 
 _QRELS = "query-id\tcorpus-id\tscore\n"
 _LINE_BREAKING = ("\t", "\n", "\r")
+
+
+def write_set(folder: Path, made: pb.GenerateDatasetResponse, reader: EvaluationClient) -> None:
+    """Write a finished set in both layouts, with its manifest: the folder is a data set of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, path in ((write_llama_index, folder / "llama_index.json"), (write_beir, folder)):
+        uri = made.dataset.uri
+        kind(path, reader.queries(uri), reader.documents(uri), reader.judgements(uri))
+    (folder / "manifest.json").write_text(made.manifest, "utf-8")
 
 
 def write_llama_index(path: Path, queries: Texts, corpus: Texts, judgements: Grades) -> None:

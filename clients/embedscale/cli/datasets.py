@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedscale.cli import audits, completing, options, printing
+from embedscale.cli.build import build
 from embedscale.cli.errors import asynchronous
 from embedscale.cli.generate import generate
 from embedscale.cli.sample import sample
@@ -23,6 +24,7 @@ def datasets() -> None:
     """
 
 
+datasets.add_command(build)
 datasets.add_command(generate)
 datasets.add_command(sample)
 

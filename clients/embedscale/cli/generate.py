@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from embedscale.cli import completing, generating, options, printing
-from embedscale.cli.dataset_files import write_beir, write_llama_index
+from embedscale.cli.chunking import chunking, chunking_options
+from embedscale.cli.dataset_files import write_set
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USER
-from embedscale.client import AsyncEvaluationClient, EvaluationClient
+from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 
-CHUNKERS = ("sentence", "paragraph", "section", "fixed")
 STYLES = ("factual", "paraphrase", "keywords", "multi_chunk")
 FILTERS = (
     "preamble", "length", "language", "context_leak", "copying", "duplicate", "near_duplicate", "round_trip", "judge",
@@ -31,15 +31,7 @@ FILTERS = (
               help="Questions for each chunk and style.")  # fmt: skip
 @click.option("--style", "styles", type=click.Choice(STYLES), multiple=True, default=("factual",), show_default=True,
               help="What kind of questions; repeat for several.")  # fmt: skip
-@click.option("--chunker", type=click.Choice(CHUNKERS), default="sentence", show_default=True,
-              help="Where documents may be cut.")  # fmt: skip
-@click.option("--chunk-tokens", type=click.IntRange(1), default=1000, show_default=True,
-              help="Tokens of a chunk at most.")  # fmt: skip
-@click.option("--overlap", type=click.IntRange(0), default=0, show_default=True,
-              help="Tokens that a chunk repeats of the one before at most.")  # fmt: skip
-@click.option("--tokenizer", default="", metavar="NAME", shell_complete=completing.models,
-              help="What counts these tokens: an embedding model or tiktoken:ENCODING; by default the evaluator's "
-              "choice.")  # fmt: skip
+@chunking_options()
 @click.option("--without", type=click.Choice(FILTERS), multiple=True, help="Filter to leave out; repeat for several.")
 @click.option("--round-trip-model", default="", metavar="MODEL", shell_complete=completing.models,
               help="Embedding model that must find a question's chunk again among the first five.")  # fmt: skip
@@ -50,7 +42,7 @@ FILTERS = (
 @click.option("--spending-limit", type=click.FloatRange(0), metavar="DOLLARS",
               help="What the set may cost; what interrupted runs have paid counts.")  # fmt: skip
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write the set there too: llama_index.json, beir/ and manifest.json.")  # fmt: skip
+              help="Write the set there too, as BEIR and llama_index.json have it, with manifest.json.")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="Start without asking.")
 @options.evaluation_address()
 @options.output()
@@ -72,7 +64,7 @@ async def generate(
         made = await _made(client, located, wanted)
     if folder:
         with options.sync_evaluation_client(address) as reader:
-            await asyncio.to_thread(_write, folder, made, reader)
+            await asyncio.to_thread(write_set, folder, made, reader)
     printing.show(output, lambda: generating.as_dict(made), *generating.tables(made))
     if output == "table":
         click.echo(f"\nnext: evalctl run --model all-MiniLM-L6-v2 --dataset {made.dataset.uri}")
@@ -89,10 +81,9 @@ def _wanted(
     **rest: Any,
 ) -> dict[str, Any]:
     """Arguments of the client's `generate_dataset`."""
-    kind = f"CHUNKER_KIND_{chunker.upper()}"
-    chunking = pb.Chunking(kind=kind, tokenizer=tokenizer, max_tokens=chunk_tokens, overlap_tokens=overlap)
+    cutting = chunking(chunker, chunk_tokens, overlap, tokenizer)
     filters = pb.QuestionFilters(without=without, round_trip_model=round_trip_model, judge_model=judge_model)
-    return {"chunking": chunking, "filters": filters, **rest}
+    return {"chunking": cutting, "filters": filters, **rest}
 
 
 async def _agreed(client: AsyncEvaluationClient, documents: Sequence[str], wanted: dict[str, Any], yes: bool) -> None:
@@ -116,12 +107,3 @@ async def _made(
         async for last in client.generate_dataset(documents, **wanted):
             show(last)
     return last
-
-
-def _write(folder: Path, made: pb.GenerateDatasetResponse, reader: EvaluationClient) -> None:
-    """Write the set's files; rows are read once for each file, and never held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, path in ((write_llama_index, "llama_index.json"), (write_beir, "beir")):
-        uri = made.dataset.uri
-        kind(folder / path, reader.queries(uri), reader.documents(uri), reader.judgements(uri))
-    (folder / "manifest.json").write_text(made.manifest, "utf-8")

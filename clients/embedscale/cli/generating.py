@@ -86,7 +86,7 @@ def _told(response: pb.GenerateDatasetResponse) -> str:
 
 def tables(made: pb.GenerateDatasetResponse) -> tuple[Table, Table]:
     """What became of the questions, and facts of the set."""
-    return _fates(made.questions), printing.facts(_facts(made))
+    return _fates(made.questions), printing.facts(facts(made))
 
 
 def _fates(counts: pb.QuestionCounts) -> Table:
@@ -105,14 +105,17 @@ def _fates(counts: pb.QuestionCounts) -> Table:
     return table
 
 
-def _facts(made: pb.GenerateDatasetResponse) -> dict[str, str]:
+def facts(made: pb.GenerateDatasetResponse) -> dict[str, str]:
+    """Facts of a finished set; one that no chat model was asked for took nothing."""
     usage = made.usage
     answers = f"{usage.calls} calls" + (f" and {usage.kept_answers} kept answers" if usage.kept_answers else "")
     found = [f"{finding.kind.replace('_', ' ')} {finding.count}" for finding in made.audit.findings if finding.count]
+    tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
     return {
         "data set": made.dataset.uri,
-        "documents": f"{made.dataset.document_count} chunks",
-        "took": f"{answers}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out, {dollars(usage.cost)}",
+        "documents": f"{made.estimate.documents} documents in {made.dataset.document_count} chunks",
+        "questions": str(made.dataset.query_count),
+        **({"took": f"{answers}, {tokens}, {dollars(usage.cost)}"} if usage.calls or usage.kept_answers else {}),
         "audit": ", ".join(found) or "nothing found",
     }
 

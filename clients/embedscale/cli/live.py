@@ -123,9 +123,9 @@ class Lines:
         """See `LiveView`."""
         self._say(place, _stage(event), score(event.running))
 
-    def wait(self, place: int, position: int) -> None:
-        """See `LiveView`."""
-        self._say(place, f"waiting ({ordinal(position)})", "")
+    def wait(self, place: int, position: int) -> None:  # noqa: ARG002
+        """See `LiveView`; a place in the queue changes too often for lines."""
+        self._say(place, STAGES[pb.EVALUATION_STAGE_UNSPECIFIED], "")
 
     def _say(self, place: int, stage: str, scored: str) -> None:
         if self._said.get(place) != stage:

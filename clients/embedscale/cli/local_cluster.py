@@ -105,6 +105,8 @@ class LocalCluster:
             # It is this user's own, and reads what this user may read.
             *("--dataset-roots", "/", "--dataset-hosts", "*", "--dataset-private-hosts", "*"),
             *("--running-evaluations", "1"),
+            # What the evaluator counts chunks with by default may not be hosted here.
+            *(() if DEFAULT_MODELS[1] in self.models else ("--chunk-tokenizer", self.models[0])),
             *(("--chat-models-file", str(self.chat_models.absolute())) if self.chat_models else ()),
         ])  # fmt: skip
         openai_url = await self._start_gateway(embedding)

@@ -15,6 +15,7 @@ from rich.text import Text
 FORMATS = ("table", "json", "yaml", "csv", "markdown")
 
 _WIDTH_OF_FILES = 250
+_WIDER_THAN_ANY_TABLE = 10_000
 
 Value = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def as_table(table: Table) -> None:
     """Write a table: as wide as the terminal, where long names are folded, and as wide as it needs elsewhere."""
     for column in table.columns:
         column.no_wrap, column.overflow = not sys.stdout.isatty(), "fold"
-    _Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
+    _Console(width=None if sys.stdout.isatty() else _WIDER_THAN_ANY_TABLE).print(table)
 
 
 def _as_json(value: Value) -> str:

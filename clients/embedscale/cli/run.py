@@ -141,6 +141,9 @@ class _Job:
         if self.wanted_indexes or self.dims or self.encodings:
             tables.append(indexes.as_table(evaluations, f"{self.metrics[0]}@{max(self.cutoffs)}"))
         printing.show(output, value, *tables)
+        if output == "table" and len(evaluations) > len({one.result.dataset_digest for one in evaluations}):
+            ids = [references.identifier(one)[: references.SHORT] for one in evaluations]
+            click.echo(f"\nnext: evalctl compare {' '.join(ids)}")
         names = {one.name: f"{one.spec.model}  {one.spec.dataset}" for one in evaluations}
         for verdict in verdicts:
             word = "passed" if verdict.passed else "FAILED"

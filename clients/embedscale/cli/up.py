@@ -98,6 +98,7 @@ async def _in_foreground(home: Home, ports: Ports, models: Sequence[str], chat_m
 
 async def _detached(home: Home, ports: Ports, models: Sequence[str], chat_models: Path | None) -> None:
     if (running := home.cluster()) is not None:
+        _refuse_options()
         return _say_ready(running, "already up")
     flags = [f"--{name}-port={port}" for name, port in vars(ports).items() if port is not None]
     flags += [f"--model={name}" for name in models]
@@ -110,7 +111,7 @@ async def _detached(home: Home, ports: Ports, models: Sequence[str], chat_models
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _say_ready(await _published(home, supervisor), "ready")
+        _say_ready(await _published(home, supervisor), "ready", models[0])
     except BaseException as error:
         supervisor.terminate()
         code = await asyncio.to_thread(supervisor.wait)
@@ -118,6 +119,19 @@ async def _detached(home: Home, ports: Ports, models: Sequence[str], chat_models
             lines = log.read_text().strip().splitlines() or ["it said nothing"]
             raise CommandFailed(lines[-1].removeprefix("evalctl: "), code or 3) from None
         raise
+
+
+def _refuse_options() -> None:
+    """Raise CommandFailed for options that a cluster that is up cannot take any more."""
+    context = click.get_current_context()
+    given = [f"--{name.replace('_', '-')}" for name in context.params if name != "detach" and _is_given(context, name)]
+    if given:
+        named = ", ".join(given).replace("--models", "--model")
+        raise CommandFailed(f"already up: {named} would have no effect; `evalctl down` first", EXIT_USER)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> ClusterState:
@@ -130,8 +144,8 @@ async def _published(home: Home, supervisor: "subprocess.Popen[bytes]") -> Clust
     return state
 
 
-def _say_ready(state: ClusterState, word: str) -> None:
+def _say_ready(state: ClusterState, word: str, model: str = DEFAULT_MODELS[0]) -> None:
     click.echo(f"{word}: evaluator {state.evaluation_address}, embedding {', '.join(state.embedding_addresses)}")
     if state.openai_url:
         click.echo(f"OpenAI's API: {state.openai_url}")
-    click.echo("next: evalctl run --model all-MiniLM-L6-v2 --dataset builtin:velmar/en")
+    click.echo(f"next: evalctl run --model {model} --dataset builtin:velmar/en")

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedscale.client.channel import AsyncClosing, Channel
@@ -189,8 +189,9 @@ class AsyncEvaluationClient(AsyncClosing):
         documents: Sequence[str],
         *,
         language: str,
-        model: str,
-        questions_per_chunk: int = 2,
+        model: str = "",
+        questions: Iterable[tuple[str, str]] = (),
+        questions_per_chunk: int = 0,
         styles: Sequence[str] = (),
         chunking: pb.Chunking | None = None,
         filters: pb.QuestionFilters | None = None,
@@ -200,6 +201,7 @@ class AsyncEvaluationClient(AsyncClosing):
     ) -> AsyncIterator[pb.GenerateDatasetResponse]:
         """Make a data set with a chat model, and yield how far it is; the last message has it.
 
+        Or with `questions` instead of a model: each has words of a document that answer it.
         `styles` are "factual", "paraphrase", "keywords" or "multi_chunk"; `spending_limit` is in US dollars. A server
         that goes away is asked again: it goes on where it was. Raises InvalidArgument, NotFound, PermissionDenied,
         FailedPrecondition at the spending limit or for a refused key, and ResourceExhausted or Unavailable where the
@@ -216,6 +218,7 @@ class AsyncEvaluationClient(AsyncClosing):
             seed=seed,
             spending_limit=spending_limit,
             estimate_only=estimate_only,
+            questions=[pb.WrittenQuestion(text=text, answer=answer) for text, answer in questions],
         )
         failures, furthest = 0, (0, 0)
         while True:

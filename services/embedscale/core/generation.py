@@ -29,6 +29,14 @@ class Candidate:
     quote: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenQuestion:
+    """A question that somebody wrote, and words of a document that answer it."""
+
+    text: str
+    answer: str
+
+
 class Reason(StrEnum):
     """Why a candidate is not in the set. The first one that applies, in this order, is counted."""
 
@@ -92,7 +100,10 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationSpec:
-    """All that a generated set depends on, beside the documents' bytes; `spending_limit` ends it early, at most."""
+    """All that a generated set depends on, beside the documents' bytes; `spending_limit` ends it early, at most.
+
+    With `written` no chat model is asked, and what is said of one has no effect.
+    """
 
     documents: tuple[str, ...]
     language: str
@@ -103,6 +114,7 @@ class GenerationSpec:
     seed: int = 0
     filtering: Filtering = field(default_factory=lambda: Filtering("en"))
     spending_limit: float | None = None
+    written: tuple[WrittenQuestion, ...] = ()
 
 
 class Stage(StrEnum):

@@ -18,8 +18,8 @@ from embedscale.evaluator.generation.chat_catalog import read_chat_models
 from embedscale.evaluator.generation.filters.round_trip import Retriever
 from embedscale.evaluator.generation.generator import DatasetGenerator
 from embedscale.evaluator.generation.ledger import Ledger
-from embedscale.evaluator.generation.making import Tools
 from embedscale.evaluator.generation.templates import Templates
+from embedscale.evaluator.generation.tools import Tools
 from embedscale.evaluator.imports import DatasetImports
 from embedscale.evaluator.index import build_index
 from embedscale.evaluator.jobs import EvaluationJobs

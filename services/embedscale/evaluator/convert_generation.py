@@ -16,6 +16,7 @@ from embedscale.core.generation import (
     QuestionStyle,
     Reason,
     Tally,
+    WrittenQuestion,
 )
 from embedscale.evaluator.convert_dataset import to_audit, to_dataset
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -24,6 +25,8 @@ KindT = TypeVar("KindT", bound=StrEnum)
 
 _MOST_DOCUMENTS = 1000
 _MOST_QUESTIONS = 20
+_MOST_WRITTEN = 10_000
+_OF_CHAT_MODELS = ("model", "questions_per_chunk", "styles", "filters", "seed", "spending_limit")
 _MOST_CHUNK_TOKENS = 100_000
 _MOST_DEPTH = 1000
 _MOST_SEED = 2**31 - 1
@@ -35,9 +38,10 @@ def to_generation(request: pb.GenerateDatasetRequest, tokenizer: str) -> Generat
     """Check a request; chunks are counted by `tokenizer` where it names none. Raises InvalidField."""
     if not 0 < len(request.documents) <= _MOST_DOCUMENTS:
         raise InvalidField(f"documents must be 1 to {_MOST_DOCUMENTS} paths or URLs", field="documents")
-    for field in ("language", "model"):
-        if not getattr(request, field):
-            raise InvalidField(f"{field} is empty", field=field)
+    if not request.language:
+        raise InvalidField("language is empty", field="language")
+    if not request.model and not request.questions:
+        raise InvalidField("model is empty, and there are no questions", field="model")
     limit = request.spending_limit if request.HasField("spending_limit") else None
     if limit is not None and not 0 <= limit < math.inf:
         raise InvalidField("spending_limit must be a number of US dollars from 0", field="spending_limit")
@@ -52,6 +56,7 @@ def to_generation(request: pb.GenerateDatasetRequest, tokenizer: str) -> Generat
         seed=_at_most(request.seed, _MOST_SEED, "seed"),
         filtering=_filtering(request.filters, request.language),
         spending_limit=limit,
+        written=_written(request),
     )
 
 
@@ -70,6 +75,22 @@ def to_generation_response(progress: Progress) -> pb.GenerateDatasetResponse:
         audit=to_audit(made.audit) if made else None,
         manifest=made.manifest if made else "",
     )
+
+
+def _written(request: pb.GenerateDatasetRequest) -> tuple[WrittenQuestion, ...]:
+    if not request.questions:
+        return ()
+    if len(request.questions) > _MOST_WRITTEN:
+        raise InvalidField(f"questions has {len(request.questions)}, above {_MOST_WRITTEN}", field="questions")
+    fields = {field.name for field, _ in request.ListFields()}
+    if wrong := [name for name in _OF_CHAT_MODELS if name in fields]:
+        raise InvalidField(f"{wrong[0]} is for a chat model, and with questions none is asked", field=wrong[0])
+    for place, question in enumerate(request.questions):
+        for field in ("text", "answer"):
+            if not getattr(question, field).strip():
+                where = f"questions[{place}].{field}"
+                raise InvalidField(f"{where} is empty", field=where)
+    return tuple(WrittenQuestion(question.text, question.answer) for question in request.questions)
 
 
 def _chunking(chunking: pb.Chunking, tokenizer: str) -> Chunking:

@@ -3,7 +3,9 @@
 from collections.abc import AsyncGenerator
 
 from embedscale.core.generation import GenerationSpec, Progress
-from embedscale.evaluator.generation.making import Making, Tools
+from embedscale.evaluator.generation.by_hand import ByHand
+from embedscale.evaluator.generation.making import Making
+from embedscale.evaluator.generation.tools import Tools
 
 
 class DatasetGenerator:
@@ -20,6 +22,8 @@ class DatasetGenerator:
 
         Raises errors of the domain's tree; answers that have come are kept for the next time.
         """
+        if spec.written:
+            return ByHand(self._tools, spec).steps(estimate_only=estimate_only)
         return Making(self._tools, spec, lambda: self._draining).steps(estimate_only=estimate_only)
 
     def drain(self) -> None:

@@ -1,14 +1,12 @@
 """One question/answer set in the making: read and cut, ask, filter, judge relevance, keep. See ADR 8."""
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from embedscale.core.chat import ChatModel, Prompt
-from embedscale.core.documents import Chunk, SourceDocument
+from embedscale.core.documents import Chunk
 from embedscale.core.errors import (
     DatasetInvalid,
     Draining,
@@ -27,42 +25,21 @@ from embedscale.core.generation import (
     Stage,
 )
 from embedscale.core.ordered import in_order
-from embedscale.core.ports import TokenCounter
-from embedscale.evaluator.datasets.store import SCHEME, DatasetStore
-from embedscale.evaluator.documents.chunking import chunked
-from embedscale.evaluator.documents.digest import CorpusDigest
-from embedscale.evaluator.documents.reading import DocumentReader
 from embedscale.evaluator.generation.asking import Asking, questions
+from embedscale.evaluator.generation.cutting import Cutting
 from embedscale.evaluator.generation.estimating import estimated
 from embedscale.evaluator.generation.filtering import filtered
-from embedscale.evaluator.generation.filters.round_trip import Retriever
-from embedscale.evaluator.generation.ledger import Ledger
-from embedscale.evaluator.generation.manifest import manifest, manifest_digest
+from embedscale.evaluator.generation.keeping import kept_set
+from embedscale.evaluator.generation.manifest import manifest
 from embedscale.evaluator.generation.parsing import Read
 from embedscale.evaluator.generation.prompting import Ask, Prompter
 from embedscale.evaluator.generation.spending import Spending
 from embedscale.evaluator.generation.tallying import after_answer, after_filters, nothing_left
-from embedscale.evaluator.generation.templates import Templates
-from embedscale.evaluator.generation.writing import filling
-from embedscale.evaluator.imports import DatasetImports
+from embedscale.evaluator.generation.tools import Tools
 
 _AHEAD = 4
 _REJECTED_AT_MOST = 20
 _JUDGE = "You answer with one word."
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What makes sets."""
-
-    reader: Callable[[], DocumentReader]
-    counter: TokenCounter
-    models: Mapping[str, ChatModel]
-    templates: Templates
-    ledger: Ledger
-    retriever: Retriever
-    store: DatasetStore
-    imports: DatasetImports
 
 
 class Making:
@@ -85,23 +62,19 @@ class Making:
         self._spending = Spending(min(limits, default=None))
         self._asking = Asking(self._model, tools.ledger, self._spending, self._check)
         self._judging = Asking(self._judge, tools.ledger, self._spending, self._check) if self._judge else None
-        self._reader = tools.reader()
-        self._corpus = CorpusDigest()
-        self._chunks: dict[str, list[Chunk]] = {}
+        self._cutting = Cutting(tools, spec)
         self._failure: EmbedscaleError | None = None
         self._now = Progress(Stage.READ)
 
     async def steps(self, *, estimate_only: bool) -> AsyncGenerator[Progress, None]:
         """Go through all stages, and say how far it is. Raises errors of the domain's tree."""
-        async with aclosing(self._read()) as reading:
-            async for progress in reading:
-                yield progress
-        by_id = {chunk.id: chunk for chunks in self._chunks.values() for chunk in chunks}
-        if not by_id:
-            raise DatasetInvalid("the documents have no text", field="documents")
+        async with aclosing(self._cutting.read()) as reading:
+            async for done in reading:
+                yield self._at(done=done)
+        by_id, documents = self._cutting.chunks(), len(self._cutting.of_documents)
         judge = self._judge.info if self._judge else None
-        estimate = await estimated(self._asks(), by_id, len(self._chunks), self._asking, self._model.info, judge)
-        yield self._at(estimate=estimate, usage=self._usage(), warnings=self._warnings())
+        estimate = await estimated(self._asks(), by_id, documents, self._asking, self._model.info, judge)
+        yield self._at(estimate=estimate, usage=self._usage(), warnings=self._cutting.warnings())
         if estimate_only:
             return
         candidates: list[Candidate] = []
@@ -115,23 +88,8 @@ class Making:
         generated = await self._written(result.kept, by_id)
         yield self._at(done=len(result.kept), generated=generated)
 
-    async def _read(self) -> AsyncGenerator[Progress, None]:
-        """Read and cut, a document at a time."""
-        stop = threading.Event()
-        documents = self._reader.read(self._spec.documents, stop)
-        try:
-            while document := await asyncio.to_thread(next, documents, None):
-                await self._cut(document)
-                yield self._at(done=len(self._chunks))
-        finally:
-            stop.set()
-
-    async def _cut(self, document: SourceDocument) -> None:
-        self._corpus.add(document)
-        self._chunks[document.id] = await chunked(document, self._spec.chunking, self._tools.counter)
-
     async def _asks(self) -> AsyncIterator[Ask]:
-        for chunks in self._chunks.values():
+        for chunks in self._cutting.of_documents.values():
             for ask in self._prompter.asks(chunks):
                 yield ask
 
@@ -201,25 +159,9 @@ class Making:
         if not kept:
             raise DatasetInvalid(nothing_left(self._now.tally), field="documents")
         models = {"questions": self._model.info} | ({"judge": self._judge.info} if self._judge else {})
-        made_from = manifest(self._spec, models, self._template.digest, self._corpus.hexdigest())
-        digest = await self._stored(kept, chunks, made_from)
-        imported, audit = await self._tools.imports.take_in(f"{SCHEME}{digest}", lenient=False, model="")
-        return Generated(imported.dataset, audit, made_from)
-
-    async def _stored(self, kept: Sequence[Candidate], chunks: Mapping[str, Chunk], made_from: str) -> str:
-        stop = threading.Event()
-        fill = filling(kept, chunks, self._spec.language, f"{len(self._chunks)} documents, {self._model.info.name}")
-
-        def store() -> str:
-            source = f"generated:{manifest_digest(made_from)}"
-            digest = self._tools.store.add(source, fill, lenient=False, stop=stop).card.digest
-            self._tools.store.describe(digest, made_from)
-            return digest
-
-        try:
-            return await asyncio.to_thread(store)
-        finally:
-            stop.set()
+        made_from = manifest(self._spec, models, self._template.digest, self._cutting.digest())
+        title = f"{len(self._cutting.of_documents)} documents, {self._model.info.name}"
+        return await kept_set(self._tools, kept, chunks, self._spec.language, title, made_from)
 
     def _chat_model(self, name: str, field: str) -> ChatModel:
         model = self._tools.models.get(name)
@@ -230,10 +172,6 @@ class Making:
 
     def _usage(self) -> GenerationUsage:
         return self._asking.usage + self._judging.usage if self._judging else self._asking.usage
-
-    def _warnings(self) -> tuple[str, ...]:
-        skipped = ", ".join(f"{count} {why}" for why, count in sorted(self._reader.skipped.items()))
-        return (f"files left out: {skipped}",) if skipped else ()
 
     def _at(self, **changes: Any) -> Progress:
         self._now = replace(self._now, **changes)

@@ -29,6 +29,8 @@ def manifest(spec: GenerationSpec, models: Mapping[str, ChatModelInfo], prompts:
         "filters": _filters(spec),
         "versions": {"embedscale": version("embedscale")},
     }
+    if spec.written:
+        content["written_questions"] = [asdict(question) for question in spec.written]
     return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 

@@ -23,7 +23,8 @@ HELD = 0.8
 """Share of the passage's characters that make a chunk of the same document relevant."""
 SIMILAR = 85.0
 """So like its quote must a passage be that is not there word for word; 100 is equal."""
-_SHORTEST_QUOTE = 5
+SHORTEST_QUOTE = 5
+"""Letters that a quote must have to be looked for."""
 _REPEATED = 32
 """Letters that a passage must have for its repetition to be no chance."""
 _OMISSION = re.compile(r"\s*(?:\[?(?:\.\s?){3,}\]?|\[?…\]?)\s*")
@@ -52,7 +53,7 @@ def located(quote: str, text: str) -> tuple[int, int] | None:
     If it is not there, case, accents, spaces and punctuation do not count; if it still is not, the passage most like it
     is taken. Of a quote with omissions all parts must be there.
     """
-    places = [_found(part, text) for part in _OMISSION.split(quote.strip()) if _letters(part)]
+    places = [_found(part, text) for part in _OMISSION.split(quote.strip()) if letters_of(part)]
     found = [place for place in places if place]
     if not found or len(found) < len(places):
         return None
@@ -60,8 +61,8 @@ def located(quote: str, text: str) -> tuple[int, int] | None:
 
 
 def _found(quote: str, text: str) -> tuple[int, int] | None:
-    wanted = _letters(quote)
-    if len(wanted) < _SHORTEST_QUOTE:
+    wanted = letters_of(quote)
+    if len(wanted) < SHORTEST_QUOTE:
         return None
     if quote in text:
         return text.find(quote), text.rfind(quote) + len(quote)
@@ -108,11 +109,11 @@ class Relevance:
         """Places in `answers` and chunks that have one of them, which is first looked for by its middle."""
         middles: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for place, passage in _each(answers):
-            if len(letters := _letters(passage.text)) >= _REPEATED:
+            if len(letters := letters_of(passage.text)) >= _REPEATED:
                 before = (len(letters) - _REPEATED) // 2
                 middles[letters[before : before + _REPEATED]][letters].append(place)
         for key, chunk in self._chunks.items():
-            letters = _letters(chunk.text)
+            letters = letters_of(chunk.text)
             for middle in {part for part in _parts(letters) if part in middles}:
                 for wanted, places in middles[middle].items():
                     if wanted in letters:
@@ -127,12 +128,12 @@ def _parts(letters: str) -> Iterator[str]:
     return (letters[start : start + _REPEATED] for start in range(len(letters) - _REPEATED + 1))
 
 
-def _letters(text: str) -> str:
-    """Letters and digits alone, small and without accents."""
+def letters_of(text: str) -> str:
+    """Letters and digits alone, small and without accents: by these, quotes are compared."""
     return _NO_LETTERS.sub("", unicodedata.normalize("NFKD", text).casefold())
 
 
 def _letters_placed(text: str) -> tuple[str, Sequence[int]]:
     """The same, and where in the text each of them was."""
-    found = [(letter, place) for place, character in enumerate(text) for letter in _letters(character)]
+    found = [(letter, place) for place, character in enumerate(text) for letter in letters_of(character)]
     return "".join(letter for letter, _ in found), [place for _, place in found]
