@@ -22,8 +22,6 @@ test: $(INSTALLED)  ## Run all tests.
 soak: $(INSTALLED)  ## Answer REQUESTS (200,000) mixed requests right, in flat memory, files, threads and time; SEED repeats a run.
 	$(BIN)/python -m tests.soak $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED)) $(SOAK_OPTIONS)
 
-bench: $(INSTALLED)  ## Run all benchmarks, about an hour, and write their tables into docs/.
-	$(BIN)/python -m benchmarks
 bench: $(INSTALLED)  ## Run all benchmarks, about an hour, compare them with the kept results, and write tables and pictures; BENCH are options.
 	$(BIN)/python -m benchmarks $(BENCH)
 

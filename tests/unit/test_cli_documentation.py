@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "clients" / "embedscale" / "cli").glob("*.py"))
 PAGE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
-FILES = ("plan.yaml", "questions.csv", "questions.json", "questions.jsonl", "questions.txt", "corpus.txt", "ca.pem", "search-team.token")
+FILES = (
+    *("plan.yaml", "questions.csv", "questions.json", "questions.jsonl", "questions.txt"),
+    *("corpus.txt", "ca.pem", "search-team.token"),
+)
 HELP_SECONDS = 0.3
 SHELL = ("|", ">", "<")
 

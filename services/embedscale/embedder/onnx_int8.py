@@ -130,15 +130,16 @@ class _Graph:
     def _rounded(self, values: str, scale: "_Scale", weights: Mapping[str, Floats]) -> list[Any]:
         """Build products of int8 matrices, scaled back to float32, one an output."""
         owner = next(iter(weights))
-        constants = [self._constant(owner, "scale", scale.step), self._constant(owner, "zero", scale.zero)]
-        rounded = self._node("QuantizeLinear", [values, *constants], owner, "rounded")
-        return [rounded, *(self._product(rounded.output[0], *constants, *one) for one in weights.items())]
+        step, zero = self._constant(owner, "step", scale.step), self._constant(owner, "zero", scale.zero)
+        rounded = self._node("QuantizeLinear", [values, step, zero], owner, "rounded")
+        products = [self._product(rounded.output[0], step, zero, output, one) for output, one in weights.items()]
+        return [rounded, *products]
 
-    def _product(self, rounded: str, scale: str, zero: str, output: str, weight: Floats) -> Any:
+    def _product(self, rounded: str, step: str, zero: str, output: str, weight: Floats) -> Any:
         most = 2 ** (weight_bits() - 1) - 1
         steps = np.maximum(np.abs(weight).max(0) / most, np.float32(1e-12))
         whole = self._constant(output, "weights", np.rint(weight / steps).astype(np.int8))
-        given = [rounded, whole, scale, self._constant(output, "scales", steps), zero]
+        given = [rounded, whole, step, self._constant(output, "steps", steps), zero]
         return helper.make_node("MatMulIntegerToFloat", given, [output], domain=_CONTRIB)
 
     def _excess(
@@ -146,7 +147,8 @@ class _Graph:
     ) -> list[Any]:
         """Build the sum of what is within the bounds and of what the channels exceed them by, times their rows."""
         low, high = (self._constant(output, name, np.float32(one)) for name, one in zip("lh", bounds, strict=True))
-        found = self._node("Gather", [values, self._constant(output, "channels", channels)], output, "found", axis=-1)
+        found = self._node("Gather", [values, self._constant(output, "channels", channels)], output, "found")
+        found.attribute.append(helper.make_attribute("axis", -1))
         clipped = self._node("Clip", [found.output[0], low, high], output, "clipped")
         excess = self._node("Sub", [found.output[0], clipped.output[0]], output, "excess")
         beyond = self._node("MatMul", [excess.output[0], self._constant(output, "rows", rows)], output, "beyond")
@@ -163,8 +165,8 @@ class _Graph:
         self._weights[tensor.name] = tensor
         return str(tensor.name)
 
-    def _node(self, operator: str, inputs: Sequence[str], owner: str, name: str, **attributes: int) -> Any:
-        return helper.make_node(operator, inputs, [f"{owner}/{name}"], **attributes)
+    def _node(self, operator: str, inputs: Sequence[str], owner: str, name: str) -> Any:
+        return helper.make_node(operator, inputs, [f"{owner}/{name}"])
 
 
 def _smoothing(least: Floats, greatest: Floats, weights: Sequence[Floats]) -> Floats:
