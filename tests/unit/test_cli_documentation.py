@@ -23,11 +23,11 @@ SOURCES = sorted((ROOT / "clients" / "embedscale" / "cli").glob("*.py"))
 PAGE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 FILES = (
-    *("plan.yaml", "questions.csv", "questions.json", "questions.jsonl", "questions.txt"),
-    *("corpus.txt", "ca.pem", "search-team.token"),
+    *("plan.yaml", "questions.csv", "questions.json", "questions.jsonl", "questions.txt", "nordquell-en.csv"),
+    *("nordquell-de.csv", "corpus.txt", "ca.pem", "search-team.token", "mounted/tls/ca.crt", "mounted/ca.crt"),
 )
 HELP_SECONDS = 0.3
-SHELL = ("|", ">", "<")
+SHELL = ("|", ">", "<", "2>")
 
 
 def tree(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -47,6 +47,7 @@ EXAMPLES_ANYWHERE = sorted({line for page in PAGES for line in commands(page) if
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that examples name."""
     for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (plan,) = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
     (tmp_path / "plan.yaml").write_text(plan)
