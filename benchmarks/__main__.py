@@ -15,15 +15,29 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import plots, results
 from benchmarks.common import GOAL_HEADERS, ROOT, WORK
 from benchmarks.results import Comparison, Result
 
-NAMES = (
-    "engine", "quantization", "windows", "serving", "cache", "proxy", "overload", "evaluate", "scale", "scaling",
-)  # fmt: skip
+E5 = "multilingual-e5-small-local"
+RUNS: Mapping[str, Sequence[str]] = {
+    "engine": ("engine",),
+    "engine-e5": ("engine", E5, f"{E5}-int8", "--every=8"),
+    "quantization": ("quantization",),
+    "windows": ("windows",),
+    "serving": ("serving",),
+    "serving-e5": ("serving", E5, "--rounds=3"),
+    "cache": ("cache",),
+    "proxy": ("proxy",),
+    "overload": ("overload",),
+    "evaluate": ("evaluate",),
+    "scale": ("scale",),
+    "scaling": ("scaling",),
+}
+"""What is run by each name: a program, and its arguments."""
+NAMES = tuple(RUNS)
 DOCS = ROOT / "docs"
 PAGES = {"quantization": DOCS / "models.md", "windows": DOCS / "results.md", "scaling": DOCS / "scaling.md"}
 PAGE = DOCS / "performance.md"
@@ -35,12 +49,13 @@ def run(name: str, place: str, *, quick: bool) -> Result | None:
     path.unlink(missing_ok=True)
     print(f"\n{place} {name}\n", flush=True)
     started, before = time.monotonic(), _processor_seconds()
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", path, *(["--quick"] if quick else [])]
+    program, *given = RUNS[name]
+    command = [sys.executable, "-m", f"benchmarks.{program}", "--json", path, *given, *(["--quick"] if quick else [])]
     code = subprocess.run(command, check=False, cwd=ROOT).returncode
     ended = f"failed with exit code {code}" if code else "ended"
     taken, busy = time.monotonic() - started, _processor_seconds() - before
     print(f"\n{place} {name} {ended} after {taken:.0f} s, {busy:.0f} s of processor time", flush=True)
-    return None if code else json.loads(path.read_text("utf-8"))
+    return None if code else {**json.loads(path.read_text("utf-8")), "name": name}
 
 
 def _processor_seconds() -> float:
