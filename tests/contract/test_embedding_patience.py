@@ -1,10 +1,12 @@
 """The evaluator's way to embedding services that are busy, slow or away."""
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 
 import pytest
 
+from embedscale.cli.local_cluster import free_port
 from embedscale.core.embedding import InputType, Truncation
 from embedscale.core.errors import DeadlineExceeded, Overloaded, TextTooLong
 from embedscale.core.evaluation import EvaluationSpec
@@ -49,6 +51,36 @@ async def test_a_busy_service_is_asked_again_after_the_pause_that_it_advises(sta
     assert answer.vectors.shape == (2, 384)
     assert engine.refusals == 0
     assert 3 * Busy.PAUSE <= time.monotonic() - started < 5
+
+
+class BusyCounter(HashEngine):
+    """Refuses to count at first."""
+
+    refusals = 2
+
+    async def count_tokens(self, texts):  # type: ignore[no-untyped-def]
+        if self.refusals:
+            self.refusals -= 1
+            raise Overloaded("the queue is full", retry_after=0.1)
+        return await super().count_tokens(texts)
+
+
+async def test_tokens_are_counted_with_the_same_patience(stack: AsyncExitStack) -> None:
+    engine = BusyCounter()
+    embedder = await serving(stack, engine)
+    assert list(await embedder.count_tokens(HASH, ["a b", "c"], InputType.DOCUMENT)) == [2, 1]
+    assert engine.refusals == 0
+
+
+async def test_limits_are_asked_again_of_a_service_that_is_still_to_come(stack: AsyncExitStack) -> None:
+    settings = EmbeddingServerSettings(drain_seconds=0, port=free_port())
+    embedder = ClientTextEmbedder([f"127.0.0.1:{settings.port}"], patience_seconds=20.0)
+    stack.push_async_callback(embedder.close)
+    asking = asyncio.create_task(embedder.limits(HASH))
+    gave_up, _ = await asyncio.wait([asking], timeout=1.5)  # gRPC's own repetitions are over by then
+    assert not gave_up
+    await served(stack, build_application([HashEngine()], settings), settings)
+    assert (await asking).max_tokens == 512
 
 
 async def test_patience_ends(stack: AsyncExitStack) -> None:
