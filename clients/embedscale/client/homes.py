@@ -22,7 +22,7 @@ Home = tuple[Channel, pb.Model]
 class Homes:
     """Finds models at whichever address lists them.
 
-    Addresses that do not answer are passed over, and asked again some seconds later.
+    Addresses that do not answer are passed over, and asked again some seconds later, while others do their part.
     """
 
     def __init__(self, channels: Sequence[Channel]) -> None:
@@ -34,9 +34,10 @@ class Homes:
 
     async def next(self, name: str) -> Home:
         """One of the model's homes, in turn. Raises NotFound, and ClientError if no address answers."""
-        late = asyncio.get_running_loop().time() > self._look_again
-        if late or not any(model.state in USABLE for _, model in self._homes.get(name, [])):
+        if not any(model.state in USABLE for _, model in self._homes.get(name, [])):
             await self._look_for(name)
+        elif asyncio.get_running_loop().time() > self._look_again:
+            self._look_anew()
         homes = self._homes[name]
         return homes[next(self._turn) % len(homes)]
 
@@ -61,16 +62,19 @@ class Homes:
         return listed, [answer for answer in answers if isinstance(answer, BaseException)]
 
     async def _look_for(self, name: str) -> None:
-        """Look for all models, once for all who ask meanwhile."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        failures = await asyncio.shield(self._looking)
+        failures = await asyncio.shield(self._look_anew())
         if name in self._homes:
             return
         if failures:
             raise failures[0]
         known = ", ".join(sorted(self._homes)) or "none"
         raise NotFound(f"no server lists the model {name!r}; known: {known}", reason="MODEL_NOT_FOUND", field="model")
+
+    def _look_anew(self) -> "asyncio.Task[list[BaseException]]":
+        """Look for all models, once for all who ask meanwhile."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return self._looking
 
     async def _look(self) -> list[BaseException]:
         listed, failures = await self.listed()
