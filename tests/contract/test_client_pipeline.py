@@ -219,6 +219,22 @@ async def test_a_server_that_restarts_is_waited_for(stack: AsyncExitStack) -> No
         assert time.monotonic() - started < 5
 
 
+class Counting(MoodyServer):
+    """Counts tokens, too."""
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
+        return pb.CountTokensResponse(token_counts=[len(given.text) for given in request.inputs])
+
+
+async def test_tokens_are_counted_by_whoever_answers(stack: AsyncExitStack) -> None:
+    async with AsyncExitStack() as first:
+        addresses = [await serve(first, Counting()), await serve(stack, Counting())]
+        client = await stack.enter_async_context(AsyncEmbeddingClient(addresses))
+        assert await client.count_tokens(["a"], model=MOODY) == [1]
+    for _ in range(2):  # each of the two is asked in turn
+        assert await client.count_tokens(["ab"] * 20, model=MOODY) == [2] * 20
+
+
 class Silent(MoodyServer):
     """Takes the question for its models, and never answers."""
 
