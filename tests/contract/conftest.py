@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -107,15 +107,14 @@ async def gateway(session_stack: AsyncExitStack, embedder: str, proxy: str) -> s
     return await gateway_of(session_stack, embedding_addresses=[embedder, proxy])
 
 
-@pytest.fixture(scope="session")
-async def llama_cpp_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Base URL of llama.cpp's own OpenAI-compatible server with all-MiniLM-L6-v2."""
-    file, port = tmp_path_factory.mktemp("gguf") / "minilm.gguf", free_port()
-    write_minilm(file)
-    command = [sys.executable, "-m", "tests.llama_cpp_server", str(file), str(port)]
+@asynccontextmanager
+async def llama_cpp_of(file: Path, *options: str) -> AsyncIterator[str]:
+    """Base URL of llama.cpp's own OpenAI-compatible server with the model of a file."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.llama_cpp_server", str(file), str(port), *options]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        while not await answers(client):
+        while not await _answers(client):
             assert process.poll() is None
             await asyncio.sleep(0.1)
     yield f"http://127.0.0.1:{port}/v1"
@@ -123,11 +122,20 @@ async def llama_cpp_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
     process.wait()
 
 
-async def answers(client: httpx.AsyncClient) -> bool:
+async def _answers(client: httpx.AsyncClient) -> bool:
     try:
         return (await client.get("/health")).is_success
     except httpx.TransportError:
         return False
+
+
+@pytest.fixture(scope="session")
+async def llama_cpp_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Base URL of such a server with all-MiniLM-L6-v2."""
+    file = tmp_path_factory.mktemp("gguf") / "minilm.gguf"
+    write_minilm(file)
+    async with llama_cpp_of(file) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

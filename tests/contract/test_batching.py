@@ -22,6 +22,7 @@ from embedscale.embedding.catalog import Catalog
 from embedscale.embedding.residency import ResidentEngine
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import MINILM, served
+from tests.waiting import eventually
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,6 @@ def prepared(engine: TorchEngine, texts: list[str]) -> list[PreparedText]:
 async def vectors(engine: TorchEngine, texts: list[str]) -> np.ndarray:
     batch = await engine.embed(prepared(engine, texts), Truncation.END)
     return np.stack([embedding.vector for embedding in batch.embeddings])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
 
 
 async def test_32_callers_of_one_text_share_batches_and_get_the_vectors_they_get_alone(engine: TorchEngine) -> None:
@@ -77,16 +73,16 @@ async def test_the_work_of_a_caller_who_left_is_not_computed(
     scheduler = engines[0]._engine._scheduler
     corpus = [f"{number} {text}" for number in range(12) for text in PASSAGES][:512]
     call = stub.Embed(request(corpus))
-    await until(lambda: scheduler.batches >= 3)
+    await eventually(lambda: scheduler.batches >= 3, "no batches are computed", 60)
     assert scheduler.queued_tokens > 10_000
     call.cancel()
-    await until(lambda: not scheduler.queued_tokens)
+    await eventually(lambda: not scheduler.queued_tokens, "the queue stays full", 60)
     assert scheduler.batches < 20
     with pytest.raises(grpc.aio.AioRpcError) as caught:  # an idle server takes it, and drops it
         await stub.Embed(request(corpus), timeout=0.5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     started = time.monotonic()
-    await until(lambda: not scheduler.queued_tokens)
+    await eventually(lambda: not scheduler.queued_tokens, "the queue stays full", 60)
     assert time.monotonic() - started < 1
 
 

@@ -13,8 +13,9 @@ from embedscale.cli.local_cluster import free_port
 from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import cache_service_pb2 as pb
 from tests import redis_servers
-from tests.contract.test_cache_faults import caching, eventually
+from tests.contract.test_cache_faults import caching
 from tests.fakes.hash_engine import HASH
+from tests.waiting import eventually
 
 TEXTS = [f"text {number}" for number in range(300)]
 

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import RedisServer, served
 from tests.contract.test_embedding_service import Served
 from tests.fakes.hash_engine import HASH, HashEngine, hashed
+from tests.waiting import eventually
 
 MOST_DELAY_SECONDS = 0.05
 SLACK_SECONDS = 0.03
@@ -53,13 +54,6 @@ class Caching(Served):
 
     async def _wrote(self) -> bool:
         return (await self.stats()).pending_writes == 0
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -13,8 +13,9 @@ from embedscale.embedding.cache_codec import cache_key
 from embedscale.embedding.leases import lease_key
 from embedscale.v1 import cache_service_pb2 as pb
 from tests.conftest import RedisServer
-from tests.contract.test_cache_faults import Caching, caching, eventually
+from tests.contract.test_cache_faults import Caching, caching
 from tests.contract.test_embedding_service import failure
+from tests.waiting import eventually
 
 PATIENT = {"redis_timeout_seconds": 1.0}
 

@@ -34,6 +34,7 @@ from embedscale.client import (
 from embedscale.core import errors
 from embedscale.servicekit.lifecycle import Application
 from embedscale.servicekit.settings import ServerSettings
+from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 from tests.conftest import MINILM, free_port, served
 from tests.fakes.hash_engine import DIMENSIONS, hashed
@@ -246,6 +247,44 @@ async def test_a_server_that_restarts_is_waited_for(stack: AsyncExitStack) -> No
         with pytest.raises(Unavailable):
             await client.embed(["a"], model=MOODY)
         assert time.monotonic() - started < 5
+
+
+class Counting(MoodyServer):
+    """Counts tokens, too."""
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
+        return pb.CountTokensResponse(token_counts=[len(given.text) for given in request.inputs])
+
+
+async def test_tokens_are_counted_by_whoever_answers(stack: AsyncExitStack) -> None:
+    async with AsyncExitStack() as first:
+        addresses = [await serve(first, Counting()), await serve(stack, Counting())]
+        client = await stack.enter_async_context(AsyncEmbeddingClient(addresses))
+        assert await client.count_tokens(["a"], model=MOODY) == [1]
+    for _ in range(2):  # each of the two is asked in turn
+        assert await client.count_tokens(["ab"] * 20, model=MOODY) == [2] * 20
+
+
+class Silent(MoodyServer):
+    """Takes the question for its models, and never answers."""
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+
+async def test_an_address_that_stays_silent_holds_up_the_first_call_alone(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "LIST_SECONDS", 3.0)
+    monkeypatch.setattr(homes, "LOOK_AGAIN_SECONDS", 0.1)
+    addresses = [await serve(stack, server) for server in (MoodyServer(), Silent())]
+    async with AsyncEmbeddingClient(addresses) as client:
+        check(await client.embed(["a"], model=MOODY), ["a"])
+        await asyncio.sleep(0.2)  # it is time to look again
+        started = time.monotonic()
+        check(await client.embed(["b"], model=MOODY), ["b"])
+        assert time.monotonic() - started < 2
 
 
 async def test_replicas_of_different_spaces_are_refused(stack: AsyncExitStack) -> None:

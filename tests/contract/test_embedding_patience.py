@@ -58,6 +58,25 @@ async def test_a_busy_service_is_asked_again_after_the_pause_that_it_advises(sta
     assert 3 * Busy.PAUSE <= time.monotonic() - started < 5
 
 
+class BusyCounter(HashEngine):
+    """Refuses to count at first."""
+
+    refusals = 2
+
+    async def count_tokens(self, texts):  # type: ignore[no-untyped-def]
+        if self.refusals:
+            self.refusals -= 1
+            raise Overloaded("the queue is full", retry_after=0.1)
+        return await super().count_tokens(texts)
+
+
+async def test_tokens_are_counted_with_the_same_patience(stack: AsyncExitStack) -> None:
+    engine = BusyCounter()
+    embedder = await serving(stack, engine)
+    assert list(await embedder.count_tokens(HASH, ["a b", "c"], InputType.DOCUMENT)) == [2, 1]
+    assert engine.refusals == 0
+
+
 async def test_patience_ends(stack: AsyncExitStack) -> None:
     embedder = await serving(stack, Busy(refusals=10**6), patience_seconds=0.5)
     started = time.monotonic()

@@ -39,7 +39,6 @@ CASES = [
 ]
 CASE = ("family", "pooling", "prompt", "runtime")
 THEIRS = {"mean": "mean", "cls": "cls", "last_token": "lasttoken"}
-LIMITS = {"xlm-roberta": 8192}
 
 Built = Callable[[str], Path]
 

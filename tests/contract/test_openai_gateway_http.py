@@ -23,6 +23,7 @@ from embedscale.embedding.settings import EmbeddingServerSettings
 from tests.conftest import MINILM, free_port, served
 from tests.contract.conftest import gateway_of
 from tests.fakes.hash_engine import HASH, HashEngine
+from tests.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 PROBE_SECONDS = 5
@@ -193,7 +194,7 @@ async def test_time_runs_out(stack: AsyncExitStack) -> None:
         response = await client.post("/v1/embeddings", json=body(model=HASH))
     assert response.status_code == 504
     assert error_of(response)["code"] == "deadline"
-    await until(lambda: engine.cancelled == 1)
+    await eventually(lambda: engine.cancelled == 1, "the work goes on")
 
 
 async def test_a_caller_that_hangs_up_cancels_the_work(stack: AsyncExitStack) -> None:
@@ -201,9 +202,9 @@ async def test_a_caller_that_hangs_up_cancels_the_work(stack: AsyncExitStack) ->
     gateway = await gateway_of(stack, embedding_addresses=[address])
     async with httpx.AsyncClient(base_url=gateway, timeout=10) as client:
         call = asyncio.ensure_future(client.post("/v1/embeddings", json=body(model=HASH)))
-        await until(lambda: bool(engine.batches))
+        await eventually(lambda: engine.batches, "nothing is computed")
         call.cancel()
-        await until(lambda: engine.cancelled == 1)
+        await eventually(lambda: engine.cancelled == 1, "the work goes on")
 
 
 async def test_a_caller_that_hangs_up_within_its_body_leaves_the_gateway_well(gateway: str) -> None:
@@ -258,12 +259,6 @@ async def test_a_model_of_two_servers_that_is_not_in_memory_is_listed_once_and_a
         assert (await client.post("/v1/embeddings", json=body(model=HASH))).status_code == 200
 
 
-async def until(happened: object) -> None:
-    async with asyncio.timeout(10):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 def start(*options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "embedscale.openai_gateway", *options], stderr=subprocess.PIPE, text=True
@@ -281,7 +276,7 @@ async def test_a_request_that_runs_is_answered_before_the_process_ends(stack: As
         measured = (await client.get(f"http://127.0.0.1:{metrics}/metrics")).text
         assert 'embedscale_calls_total{code="200",method="GET /healthz"} 1.0' in measured
         call = asyncio.ensure_future(client.post("/v1/embeddings", json=body(model=HASH)))
-        await until(lambda: bool(engine.batches))
+        await eventually(lambda: engine.batches, "nothing is computed")
         process.send_signal(signal.SIGTERM)
         response = await call
     assert response.status_code == 200
@@ -298,14 +293,14 @@ async def test_a_request_that_outlasts_the_drain_is_dropped(stack: AsyncExitStac
     await until_process(process, port_file.exists)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_file.read_text()}", timeout=30) as client:
         call = asyncio.ensure_future(client.post("/v1/embeddings", json=body(model=HASH)))
-        await until(lambda: bool(engine.batches))
+        await eventually(lambda: engine.batches, "nothing is computed")
         process.send_signal(signal.SIGTERM)
         failed = await asyncio.gather(call, return_exceptions=True)
     assert isinstance(failed[0], httpx.TransportError) or failed[0].status_code >= 500
     _, log = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in log
-    await until(lambda: engine.cancelled == 1)
+    await eventually(lambda: engine.cancelled == 1, "the work goes on")
 
 
 async def until_process(process: "subprocess.Popen[str]", happened: object) -> None:

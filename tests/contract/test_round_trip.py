@@ -18,9 +18,19 @@ from tests.conftest import MINILM
 FILTERING = Filtering("en", round_trip_model=MINILM)
 
 
+class Counting(ClientTextEmbedder):
+    """Counts the texts that are embedded."""
+
+    texts = 0
+
+    async def embed(self, spec, texts, input_type):  # type: ignore[no-untyped-def]
+        self.texts += len(texts)
+        return await super().embed(spec, texts, input_type)
+
+
 @pytest.fixture
 async def retriever(embedder: str) -> AsyncIterator[Retriever]:
-    client = ClientTextEmbedder([embedder], patience_seconds=10)
+    client = Counting([embedder], patience_seconds=10)
     yield Retriever(client, build_index)
     await client.close()
 
@@ -42,7 +52,7 @@ async def test_right_pairs_stay_and_wrong_ones_are_dropped(retriever: Retriever)
     assert {reason for _, reason in kept.dropped} == {reason for _, reason in swapped.dropped} == {Reason.ROUND_TRIP}
     off = replace(FILTERING, off=frozenset({Reason.ROUND_TRIP}))
     assert (await filtered(wrong, chunks, off, retriever)).kept == wrong
-    assert retriever.usage.inputs == 2 * (len(chunks) + len(right))
+    assert retriever.embedder.texts == 2 * (len(chunks) + len(right))
 
 
 async def test_a_chunk_that_is_found_before_is_shown_to_the_judge(retriever: Retriever) -> None:

@@ -1,7 +1,7 @@
 """Callers who do not rest, and hold each answer against the one that nothing disturbed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ import numpy as np
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.evaluator import builtin
 from tests.conftest import MINILM
+from tests.waiting import eventually
 
 _PAUSE_SECONDS = 0.02
 PASSAGES = list(builtin.load("builtin:velmar/en").corpus.values())
@@ -67,10 +68,3 @@ async def load(client: AsyncEmbeddingClient, callers: int = 8) -> AsyncIterator[
 def same(rows: np.ndarray, expected: np.ndarray) -> bool:
     """Whether these are the same vectors; what a text was batched with may change the last digits."""
     return rows.shape == expected.shape and bool((rows * expected).sum(axis=1).min() > 0.999999)
-
-
-async def eventually(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    assert condition(), what

@@ -20,8 +20,9 @@ from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import MINILM, RedisServer
 from tests.e2e.fleet import EMBEDDING, Pod, embedder
-from tests.e2e.load import PASSAGES, Load, eventually, load, same
+from tests.e2e.load import PASSAGES, Load, load, same
 from tests.fakes.name_server import NameServer
+from tests.waiting import eventually
 
 NAME = "embedders.test"
 STREAMS, CALLS, BATCHES = 32, 16, 3
@@ -144,7 +145,7 @@ async def test_a_server_that_hangs_or_cannot_load_fails_its_probes_and_a_second_
         under_way = asyncio.ensure_future(EmbeddingServiceStub(channel).Embed(corpus))
         await asyncio.sleep(0.3)
         pod.signal(signal.SIGTERM)
-        await eventually(lambda: "draining" in pod.log.read_text(), "it does not drain")
+        await eventually(lambda: "draining" in pod.log.read_text(), "it does not drain", 20)
         await asyncio.sleep(0.3)
         assert pod.process.poll() is None
         pod.signal(signal.SIGTERM)
@@ -234,7 +235,7 @@ async def only_calls_under_way_are_repeated(target: str, pods: list[Pod]) -> Non
         before = await survivor.calls()
         victim.signal(signal.SIGSTOP)
         wave = [asyncio.create_task(client.embed(PASSAGES[:4], model=MINILM)) for _ in range(20)]
-        await eventually(lambda: sum(task.done() for task in wave) >= 10, "the survivor does not answer its share")
+        await eventually(lambda: sum(task.done() for task in wave) >= 10, "the survivor does not answer its share", 20)
         await asyncio.sleep(0.3)
         assert sum(task.done() for task in wave) == 10
         victim.kill()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from embedscale.cli import printing, run
 from embedscale.cli.main import main
+from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import free_port
 
 VALUE = {"rows": [{"name": "a|b [red]", "score": 0.1 + 0.2}]}
@@ -121,3 +122,10 @@ def test_output_that_nobody_reads_is_no_failed_gate(tmp_path: Path, output: str)
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=30) == 141
+
+
+def test_numbers_of_messages_stay_numbers_and_enums_are_names() -> None:
+    pair = pb.PairwiseComparison(first="evaluations/a", queries_needed=2**40)
+    assert printing.as_dict(pair) == {"first": "evaluations/a", "queries_needed": 2**40}
+    assert printing.as_dict(pair, unset=True)["p_value"] == 0.0
+    assert printing.as_dict(pb.Evaluation(state="EVALUATION_STATE_FAILED")) == {"state": "EVALUATION_STATE_FAILED"}

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from embedscale.core.errors import DatasetForbidden, DatasetInvalid, DatasetNotFound, EmbedscaleError
 from embedscale.evaluator import builtin
 from embedscale.evaluator.datasets import building
 from embedscale.evaluator.datasets.cloud import Buckets
+from embedscale.evaluator.datasets.disk_dataset import DiskDataset
 from embedscale.evaluator.datasets.intake import Intake
 from embedscale.evaluator.datasets.location import locate
 from embedscale.evaluator.sources import DatasetSources
@@ -48,6 +50,25 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(building._Builder, "run", noted)
     return found
+
+
+async def test_kept_sets_are_opened_away_from_the_event_loop(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sources(tmp_path)
+    uri = (await kept.take_in(str(file), lenient=False)).dataset.card.uri
+    opening: list[threading.Thread] = []
+    opened = kept.store.open
+
+    def noted(*arguments: str) -> DiskDataset:
+        opening.append(threading.current_thread())
+        return opened(*arguments)
+
+    monkeypatch.setattr(kept.store, "open", noted)
+    await kept.load(uri)
+    await kept.take_in(uri, lenient=False)
+    assert len(opening) == 2
+    assert threading.current_thread() not in opening
 
 
 def known(kept: DatasetSources) -> list[str]:
@@ -361,6 +382,34 @@ def test_a_bucket_is_brought_here_and_only_when_it_changed(tmp_path: Path) -> No
     with pytest.raises(DatasetForbidden):
         fetched("memory://other/set", "", tmp_path / "seven")
     memory.rm("/bucket", recursive=True)
+
+
+class Listing(MemoryFileSystem):
+    """Keeps what it once said of a file, as those of clouds do with their listings."""
+
+    protocol = "listing"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("listing://", "memory://")))
+
+    def info(self, path: str, **options: object) -> object:
+        if path not in self.dircache:
+            self.dircache[path] = super().info(path, **options)
+        return self.dircache[path]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.dircache.clear()
+
+
+def test_a_change_in_a_bucket_is_seen_behind_a_listing_that_is_kept(tmp_path: Path) -> None:
+    fsspec.register_implementation("listing", Listing, clobber=True)
+    system = fsspec.filesystem("listing")
+    system.pipe("/bucket/kept/set.jsonl", b"{}")
+    _, state = fetched("listing://bucket/kept", "", tmp_path / "one")
+    system.pipe("/bucket/kept/set.jsonl", b"[1]")
+    assert fetched("listing://bucket/kept", state, tmp_path / "two")[1] != state
+    fsspec.filesystem("memory").rm("/bucket", recursive=True)
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs"), ("az", "adlfs")])

@@ -1,20 +1,17 @@
 """`evalctl cache`: what is cached, filling it beforehand, and emptying it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
-from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from embedscale.cli import completing, options, printing
+from embedscale.cli import completing, options, printing, texts
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.v1 import cache_service_pb2 as pb
 
-_TEXTS_AT_ONCE = 1024
 _MEGABYTE = 1e6
 
 
@@ -63,15 +60,15 @@ async def warm(
 
     Example: evalctl cache warm questions.txt --model all-MiniLM-L6-v2 --input-type query
     """
-    texts = hits = tokens = 0
+    count = hits = tokens = 0
     async with options.embedding_client(addresses) as client:
-        for batch in _batches(file):
-            result = await client.embed(batch, model=model, input_type=input_type, truncation=truncation)
-            texts += len(batch)
-            hits += result.cache_hits
-            tokens += result.tokens_used
-    counts = {"texts": texts, "already_cached": hits, "computed": texts - hits, "tokens_used": tokens}
-    line = f"{texts} texts: {hits} were cached, {texts - hits} were computed from {tokens} tokens"
+        lines = texts.lines([file])
+        async for block in client.embed_iter(lines, model=model, input_type=input_type, truncation=truncation):
+            count += len(block)
+            hits += block.cache_hits
+            tokens += block.tokens_used
+    counts = {"texts": count, "already_cached": hits, "computed": count - hits, "tokens_used": tokens}
+    line = f"{count} texts: {hits} were cached, {count - hits} were computed from {tokens} tokens"
     printing.say(output, counts, line)
 
 
@@ -95,24 +92,9 @@ async def purge(model: str, fingerprint: str, addresses: Sequence[str], output: 
     printing.say(output, {"purged_vectors": purged}, f"{purged} vectors were dropped")
 
 
-def _batches(file: Path) -> Iterator[list[str]]:
-    """Lines that are not empty, some at a time."""
-    try:
-        with file.open(encoding="utf-8") as opened:
-            lines = (line.rstrip("\r\n") for line in opened)
-            texts = (line for line in lines if line)
-            while batch := list(islice(texts, _TEXTS_AT_ONCE)):
-                yield batch
-    except UnicodeDecodeError:
-        raise CommandFailed(f"{file} is not UTF-8", EXIT_USER) from None
-
-
 def _as_dict(one: pb.GetCacheStatsResponse) -> Mapping[str, object]:
-    # Protobuf writes 64-bit numbers as strings; scripts want numbers.
-    written = MessageToDict(one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    numbers = {field.name for field in one.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
     return {
-        **{name: int(value) if name in numbers else value for name, value in written.items()},
+        **printing.as_dict(one, unset=True),
         "redis_state": _state(one),
         "errors": {error.kind: error.count for error in one.errors},
         "spaces": [

@@ -11,10 +11,10 @@ from rich.table import Table
 from embedscale.cli import completing, options, printing, references, results
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.cli.gates import LEVEL
 from embedscale.client import AsyncEvaluationClient, ClientError
 from embedscale.v1 import evaluation_service_pb2 as pb
 
-LEVEL = 0.05
 _MOST_TEXTS = 500
 _CHARACTERS = 80
 _BUILTIN = "builtin:"

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 from click.core import ParameterSource
-from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
@@ -43,7 +42,7 @@ async def list_models(addresses: Sequence[str], output: str) -> None:
     """
     async with options.embedding_client(addresses) as client:
         listed = await client.models()
-    printing.show(output, {"models": [_as_dict(model) for model in listed]}, _table(listed))
+    printing.show(output, {"models": [printing.as_dict(model) for model in listed]}, _table(listed))
 
 
 @models.command()
@@ -58,7 +57,7 @@ async def show(name: str, addresses: Sequence[str], output: str) -> None:
     """
     async with options.embedding_client(addresses) as client:
         model = await client.model(name)
-    printing.show(output, _as_dict(model), printing.facts(_facts(model)))
+    printing.show(output, printing.as_dict(model), printing.facts(_facts(model)))
 
 
 def _table(listed: Sequence[pb.Model]) -> Table:
@@ -67,13 +66,6 @@ def _table(listed: Sequence[pb.Model]) -> Table:
         row = (model.name, _state(model), model.engine, _dimensions(model), _limit(model), model.license, model.source)
         table.add_row(*map(escape, row))
     return table
-
-
-def _as_dict(model: pb.Model) -> Mapping[str, object]:
-    # Protobuf writes 64-bit numbers as strings; scripts want numbers.
-    written = MessageToDict(model, preserving_proto_field_name=True)
-    numbers = {field.name for field in model.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
-    return {name: int(value) if name in numbers else value for name, value in written.items()}
 
 
 def _facts(model: pb.Model) -> Mapping[str, str]:

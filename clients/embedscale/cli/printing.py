@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -44,6 +46,16 @@ def say(kind: str, value: Value, line: str) -> None:
         click.echo(line)
     else:
         show(kind, value, facts({name: str(fact) for name, fact in value.items()}))
+
+
+def as_dict(message: Message, *, unset: bool = False) -> dict[str, Any]:
+    """Fields of a message by name, enums by their names; with `unset`, those too that have their default.
+
+    Protobuf writes 64-bit numbers as strings; scripts want numbers. Those of messages inside stay strings.
+    """
+    written = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=unset)
+    numbers = {field.name for field in message.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_UINT64}
+    return {name: int(value) if name in numbers else value for name, value in written.items()}
 
 
 def facts(rows: Mapping[str, str]) -> Table:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
-from embedscale.cli import indexes
+from embedscale.cli import indexes, printing
 from embedscale.cli.live import label
 from embedscale.v1 import evaluation_service_pb2 as pb
 
@@ -66,7 +65,7 @@ def as_dict(evaluation: pb.Evaluation) -> dict[str, Any]:
         "fingerprint": result.fingerprint,
         "dataset_digest": result.dataset_digest,
         "seconds": result.duration.ToTimedelta().total_seconds(),
-        "usage": _numbers(result.usage),
+        "usage": printing.as_dict(result.usage, unset=True),
         "variants": [indexes.as_dict(variant) for variant in result.variants],
     }
 
@@ -97,11 +96,6 @@ def event_as_dict(event: pb.EvaluationEvent) -> dict[str, Any]:
 def scores(evaluation: pb.Evaluation) -> dict[str, str]:
     """Every metric with its interval, by its name."""
     return {label(m): f"{m.value:.4f} [{m.lower:.3f}, {m.upper:.3f}]" for m in evaluation.result.metrics}
-
-
-def _numbers(usage: pb.EvaluationUsage) -> dict[str, float]:
-    names = MessageToDict(usage, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    return {name: getattr(usage, name) for name in names}
 
 
 def _costs(result: pb.EvaluationResult) -> tuple[str, str, str, str]:

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import grpc
+
 from embedscale.client.batches import Batch, batch_size, batched, each
 from embedscale.client.channel import AsyncClosing, Channel, opened
 from embedscale.client.errors import ClientError, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
@@ -19,6 +21,9 @@ from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 if TYPE_CHECKING:
     from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceAsyncStub
+
+RequestT = TypeVar("RequestT", pb.EmbedRequest, pb.CountTokensRequest)
+ResponseT = TypeVar("ResponseT")
 
 InputType = Literal["unspecified", "query", "document"]
 Truncation = Literal["error", "end", "windows"]
@@ -96,13 +101,17 @@ class AsyncEmbeddingClient(AsyncClosing):
         input_type: InputType = "unspecified",
         timeout: float = TIMEOUT_SECONDS,
     ) -> list[int]:
-        """Tokens of each text before truncation, prompt and special tokens included. Raises ClientError."""
-        channel, description = await self._homes.next(model)
+        """Tokens of each text before truncation, prompt and special tokens included; `timeout` is for each request.
+
+        Raises ClientError.
+        """
+        clock = asyncio.get_running_loop().time
+        description = await self._in_time(self._homes.describe(model), model, clock() + timeout)
         counts: list[int] = []
         async for batch in batched(each(texts), batch_size(description, 1)):
             request = pb.CountTokensRequest(model=model, inputs=_inputs(batch), input_type=_input_type(input_type))
             try:
-                answer = await channel.call(_stub(channel).CountTokens(request, timeout=timeout))
+                answer = await self._ask(lambda stub: stub.CountTokens, request, clock() + timeout)
             except ClientError as error:
                 raise error.moved(batch.position) from None
             counts += answer.token_counts
@@ -158,7 +167,9 @@ class AsyncEmbeddingClient(AsyncClosing):
         request.MergeFrom(asked)
         for attempt in itertools.count():
             try:
-                return from_response(await self._ask(request, deadline), len(batch.texts), request.encoding)
+                return from_response(
+                    await self._ask(lambda stub: stub.Embed, request, deadline), len(batch.texts), request.encoding
+                )
             except ClientError as error:
                 pause = pause_before_retry(error, attempt, self._options.retries)
                 if pause is None or asyncio.get_running_loop().time() + pause > deadline:
@@ -166,13 +177,18 @@ class AsyncEmbeddingClient(AsyncClosing):
             await asyncio.sleep(pause)
         raise AssertionError("the loop above ends by itself")
 
-    async def _ask(self, request: pb.EmbedRequest, deadline: float) -> pb.EmbedResponse:
-        """Ask one home of the model after the other until one answers."""
+    async def _ask(
+        self,
+        method: "Callable[[EmbeddingServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]]",
+        request: RequestT,
+        deadline: float,
+    ) -> ResponseT:
+        """Ask one home of the request's model after the other until one answers."""
         while True:
             channel, _ = await self._in_time(self._homes.next(request.model), request.model, deadline)
             left = deadline - asyncio.get_running_loop().time()
             try:
-                return await channel.call(_stub(channel).Embed(request, timeout=left))
+                return await channel.call(method(_stub(channel))(request, timeout=left))
             except Unavailable:
                 if not self._homes.leave(channel, request.model):
                     raise

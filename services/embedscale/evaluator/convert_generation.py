@@ -19,6 +19,7 @@ from embedscale.core.generation import (
     WrittenQuestion,
 )
 from embedscale.evaluator.convert_dataset import to_audit, to_dataset
+from embedscale.evaluator.documents.chunking import MOST_TOKENS
 from embedscale.v1 import evaluation_service_pb2 as pb
 
 KindT = TypeVar("KindT", bound=StrEnum)
@@ -27,7 +28,6 @@ _MOST_DOCUMENTS = 1000
 _MOST_QUESTIONS = 20
 _MOST_WRITTEN = 10_000
 _OF_CHAT_MODELS = ("model", "questions_per_chunk", "styles", "filters", "seed", "spending_limit")
-_MOST_CHUNK_TOKENS = 100_000
 _MOST_DEPTH = 1000
 _MOST_SEED = 2**31 - 1
 _QUESTIONS, _CHUNK_TOKENS, _DEPTH = 2, 1000, 5
@@ -94,7 +94,7 @@ def _written(request: pb.GenerateDatasetRequest) -> tuple[WrittenQuestion, ...]:
 
 
 def _chunking(chunking: pb.Chunking, tokenizer: str) -> Chunking:
-    tokens = _at_most(chunking.max_tokens, _MOST_CHUNK_TOKENS, "chunking.max_tokens") or _CHUNK_TOKENS
+    tokens = _at_most(chunking.max_tokens, MOST_TOKENS, "chunking.max_tokens") or _CHUNK_TOKENS
     if chunking.overlap_tokens >= tokens:
         field = "chunking.overlap_tokens"
         raise InvalidField(f"{field} is {chunking.overlap_tokens}, and a chunk has {tokens} at most", field=field)

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from google.protobuf.duration_pb2 import Duration
-
 from embedscale.core.embedding import Encoding
 from embedscale.core.errors import InvalidField
-from embedscale.core.evaluation import Loss, Metric, Variant
+from embedscale.core.evaluation import Metric, Variant
 from embedscale.core.vector_index import IndexKind, IndexSpec, Similarity
 from embedscale.evaluator.index_parameters import RANGES, check
 from embedscale.servicekit.durations import to_duration
@@ -106,24 +104,6 @@ def to_variant_messages(variants: Sequence[Variant]) -> list[pb.EvaluationVarian
     ]
 
 
-def to_variants(messages: Sequence[pb.EvaluationVariant]) -> list[Variant]:
-    """Read what `to_variant_messages` wrote."""
-    return [
-        Variant(
-            index=to_index(message.index, "index"),
-            dimensions=message.dimensions,
-            encoding=_encoding(message.encoding, "encoding"),
-            metrics=[Metric(m.name, m.cutoff, m.value, m.lower, m.upper) for m in message.metrics],
-            losses=[Loss(loss.name, loss.cutoff, loss.compression, loss.index) for loss in message.losses],
-            build_seconds=_seconds(message.build_duration),
-            bytes_per_vector=message.bytes_per_vector,
-            search_p50_seconds=_seconds(message.search_p50),
-            search_p95_seconds=_seconds(message.search_p95),
-        )
-        for message in messages
-    ]
-
-
 def to_metrics(metrics: Sequence[Metric]) -> list[pb.Metric]:
     """Write metrics."""
     return [pb.Metric(name=m.name, cutoff=m.cutoff, value=m.value, lower=m.lower, upper=m.upper) for m in metrics]
@@ -133,7 +113,3 @@ def _encoding(value: wire.Encoding, field: str) -> Encoding:
     if value not in _ENCODINGS:
         raise InvalidField(f"{field} is not set or not known: {value}", field=field)
     return _ENCODINGS[value]
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9

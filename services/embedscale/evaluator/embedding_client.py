@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from embedscale.client import AsyncEmbeddingClient, ClientOptions, EmbedResult
+from embedscale.client import AsyncEmbeddingClient, ClientOptions
 from embedscale.client import errors as client_errors
 from embedscale.client.embedding import TIMEOUT_SECONDS
 from embedscale.client.options import DEFAULT
@@ -45,59 +45,52 @@ class ClientTextEmbedder:
         self, spec: EvaluationSpec, texts: Sequence[str], input_type: domain.InputType
     ) -> domain.EmbeddedTexts:
         """See `TextEmbedder`."""
-
-        async def asked() -> EmbedResult:
-            return await self._client.embed(
-                texts,
-                model=spec.model,
-                input_type=input_type.value,
-                dimensions=spec.dimensions,
-                truncation=spec.truncation.value,
-                timeout=self._timeout,
-            )
-
-        try:
-            result = await self._patiently(asked)
-        except client_errors.DeadlineExceeded as error:
-            message = f"the embedding service did not answer {len(texts)} texts in time: {error.message}"
-            raise DeadlineExceeded(message) from None
-        except client_errors.ClientError as error:
-            raise _translated(error) from None
+        embedding = partial(
+            self._client.embed,
+            texts,
+            model=spec.model,
+            input_type=input_type.value,
+            dimensions=spec.dimensions,
+            truncation=spec.truncation.value,
+            timeout=self._timeout,
+        )
+        result = await self._patiently(embedding, f"{len(texts)} texts")
         return domain.EmbeddedTexts(
             result.vectors, result.fingerprint, result.tokens_used, result.cost, result.cache_hits, result.truncated
         )
 
     async def limits(self, model: str) -> TokenLimits:
         """See `TokenCounter`."""
-        try:
-            described = await self._patiently(partial(self._client.model, model))
-        except client_errors.ClientError as error:
-            raise _translated(error) from None
+        described = await self._patiently(partial(self._client.model, model), "what a model can do")
         return TokenLimits(described.max_tokens, wire.TRUNCATION_WINDOWS in described.truncations)
 
     async def count_tokens(self, model: str, texts: Sequence[str], input_type: domain.InputType) -> Sequence[int]:
         """See `TokenCounter`."""
-        try:
-            return await self._patiently(
-                partial(self._client.count_tokens, texts, model=model, input_type=input_type.value)
-            )
-        except client_errors.ClientError as error:
-            raise _translated(error) from None
+        counting = partial(
+            self._client.count_tokens, texts, model=model, input_type=input_type.value, timeout=self._timeout
+        )
+        return await self._patiently(counting, f"{len(texts)} texts")
 
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
 
-    async def _patiently(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    async def _patiently(self, ask: Callable[[], Awaitable[AnswerT]], what: str) -> AnswerT:
+        """Ask until there is an answer to `what`, or patience ends. Raises errors of the domain's tree."""
         until = time.monotonic() + self._patience
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await call()
+                return await ask()
             except (client_errors.ResourceExhausted, client_errors.Unavailable) as error:
                 advised = max(error.retry_after or 0.0, pause)
                 if time.monotonic() + advised > until:
-                    raise
+                    raise _translated(error) from None
+            except client_errors.DeadlineExceeded as error:
+                message = f"the embedding service did not answer {what} in time: {error.message}"
+                raise DeadlineExceeded(message) from None
+            except client_errors.ClientError as error:
+                raise _translated(error) from None
             await asyncio.sleep(advised)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

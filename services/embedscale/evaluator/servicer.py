@@ -128,7 +128,8 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         """Describe a data set."""
         dataset = await self._datasets.load(request.uri)
         card = await asyncio.to_thread(lambda: dataset.card)
-        return pb.GetDatasetResponse(dataset=to_dataset(card), manifest=self._datasets.manifest(card.digest))
+        manifest = await asyncio.to_thread(self._datasets.manifest, card.digest)
+        return pb.GetDatasetResponse(dataset=to_dataset(card), manifest=manifest)
 
     async def ListTexts(self, request: pb.ListTextsRequest, context: Context) -> pb.ListTextsResponse:
         """Read texts by id."""

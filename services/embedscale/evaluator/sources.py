@@ -32,12 +32,12 @@ class DatasetSources:
 
     async def load(self, uri: str) -> Dataset:
         """See `DatasetSource`; what is unchanged since it was imported is not read again."""
-        named = self._named(uri)
+        named = await asyncio.to_thread(self._named, uri)
         return named or (await self._until_cancelled(uri, lenient=False, anew=False)).dataset
 
     async def take_in(self, uri: str, *, lenient: bool) -> Imported:
         """See `DatasetSource`."""
-        named = self._named(uri)
+        named = await asyncio.to_thread(self._named, uri)
         return Imported(named) if named else await self._until_cancelled(uri, lenient=lenient, anew=True)
 
     def _named(self, uri: str) -> Dataset | None:

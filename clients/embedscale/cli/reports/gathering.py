@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
-from embedscale.cli import audits, results
+from embedscale.cli import audits, printing, results
 from embedscale.cli.reports import hardest, selection
 from embedscale.cli.reports.recommendation import recommend
 from embedscale.client import AsyncEvaluationClient, ClientError
@@ -114,8 +112,7 @@ async def _comparison(client: AsyncEvaluationClient, labels: dict[str, str], met
     name, _, cutoff = metric.rpartition("@")
     compared = await client.compare(list(labels), metric=name, cutoff=int(cutoff))
     pairs = [
-        MessageToDict(pair, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-        | {"first": labels[pair.first], "second": labels[pair.second]}
+        printing.as_dict(pair, unset=True) | {"first": labels[pair.first], "second": labels[pair.second]}
         for pair in compared.pairs
     ]
     return {"pairs": pairs, "best": [labels[one] for one in compared.best]}

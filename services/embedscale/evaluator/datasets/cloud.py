@@ -47,6 +47,7 @@ class Buckets:
     def _fetched(
         self, location: Location, known: str, draft: Path, system: "AbstractFileSystem", path: str
     ) -> Fetched | None:
+        system.invalidate_cache()  # fsspec keeps file systems for the process's life, and these their listings
         names = sorted(system.find(path))
         if not names:
             raise DatasetNotFound(f"{location.uri} does not exist", field="dataset")

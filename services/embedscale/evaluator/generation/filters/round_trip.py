@@ -8,12 +8,12 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from embedscale.core.documents import Chunk
 from embedscale.core.embedding import EmbeddedTexts, InputType, Matrix
 from embedscale.core.errors import UpstreamChanged
-from embedscale.core.evaluation import EvaluationSpec, Usage
+from embedscale.core.evaluation import EvaluationSpec
 from embedscale.core.generation import Candidate, Filtering
 from embedscale.core.ordered import in_order
 from embedscale.core.ports import BuildIndex, TextEmbedder
@@ -27,13 +27,12 @@ from embedscale.evaluator.vector_rows import in_memory
 _QUERIES_AT_ONCE = 64
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retriever:
-    """Finds the chunks of questions by exact search, through an embedding service; `usage` is what that has cost."""
+    """Finds the chunks of questions by exact search, through an embedding service."""
 
     embedder: TextEmbedder
     build_index: BuildIndex
-    usage: Usage = field(default_factory=Usage)
 
     async def found(
         self, model: str, chunks: Mapping[str, Chunk], questions: Sequence[str], depth: int
@@ -76,7 +75,6 @@ class Retriever:
                 rows[done : done + count] = answer.vectors
                 done += count
                 spaces.add(answer.fingerprint)
-                self.usage += Usage(answer.tokens_used, count, answer.cache_hits, answer.truncated, answer.cost)
         return spaces, rows
 
 
