@@ -67,5 +67,5 @@ def _row(found: Found) -> list[str]:
 
 
 def write_json(run: Run, file: Path) -> None:
-    content = {"seed": run.seed, "machine": machine(), "found": [asdict(found) for found in run.found]}
+    content = {"seed": run.seed, "machine": str(machine()), "found": [asdict(found) for found in run.found]}
     file.write_text(json.dumps(content, indent=1) + "\n")
