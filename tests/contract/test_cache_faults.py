@@ -269,7 +269,7 @@ async def test_vectors_that_are_not_of_length_one_do_not_enter(
     for _ in range(2):
         assert not (await server.embed(["x"])).inputs[0].cache_hit
     stats = await CacheServiceStub(channel).GetCacheStats(cache_pb.GetCacheStatsRequest())
-    assert {error.kind: error.count for error in stats.errors} == {"unsound": 2}
+    assert {error.kind: error.count for error in stats.errors}["unsound"] == 2
     assert stats.memory_vectors == 0
     async with redis.asyncio.Redis.from_url(own_redis.url) as client:
         assert not [key async for key in client.scan_iter("es1:*")]
