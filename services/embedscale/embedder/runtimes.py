@@ -31,7 +31,7 @@ Batches = Sequence[tuple[Ids, Ids]]
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = 2  # to be counted up when the files in the cache change, so that older ones are left alone
+_LAYOUT = 4  # to be counted up when the files in the cache change, so that older ones are left alone
 _FAMILIES = ("bert", "roberta", "xlm-roberta")
 _MOST_BYTES = 1_900_000_000  # a graph with its weights is one file of at most 2 GiB
 _MOST_TOKENS = 2048  # its attention takes memory by the square of the length, torch's does not
