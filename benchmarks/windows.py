@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.common import AI_ACT, Goal, Report, arguments, data_sets, table, texts_fact
 from embedscale.core.embedding import Embedding, Matrix, Truncation
-from embedscale.embedder.encoder import Encoder, length_batches
+from embedscale.embedder.encoder import Encoder
+from embedscale.embedder.length_batches import length_batches
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import LocalModel, Prompts, load_catalog
 from embedscale.evaluator.metrics import judged, reciprocal_rank

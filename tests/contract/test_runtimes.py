@@ -74,7 +74,7 @@ def test_a_second_load_takes_the_graph_from_the_cache(tiny: Path, home: Path, mo
     assert len(list(home.iterdir())) == 1
 
 
-@pytest.mark.parametrize("file", ["model.onnx", "model.json"])
+@pytest.mark.parametrize("file", ["model.onnx", "model.bin", "model.json"])
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
 def test_a_damaged_graph_is_made_anew(
     tiny: Path, home: Path, file: str, damage: object, caplog: pytest.LogCaptureFixture

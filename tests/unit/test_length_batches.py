@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedscale.embedder.encoder import length_batches
+from embedscale.embedder.length_batches import length_batches
 
 row_lengths = st.lists(st.integers(1, 600), max_size=60)
 budgets = st.integers(1, 2000)

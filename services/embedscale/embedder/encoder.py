@@ -1,6 +1,6 @@
 """From texts to vectors: token windows, batches by length, one network, normalised."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from embedscale.core.errors import InputTooLong
 from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.calibration import fastest_budget
 from embedscale.embedder.dense import Dense
+from embedscale.embedder.length_batches import length_batches
 from embedscale.embedder.probe import padded
 from embedscale.embedder.profile import resolve
 from embedscale.embedder.runtimes import open_network
@@ -113,18 +114,6 @@ class Encoder:
         for rows in length_batches([len(ids) for ids in sequences], self.token_budget):
             pooled[rows] = self.forward([sequences[row] for row in rows])
         return pooled
-
-
-def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Group row numbers by length so that no batch, padded, has more tokens than the budget (one row always fits)."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _weighted_means(pooled: Matrix, weights: Sequence[int], owners: NDArray[np.intp], count: int) -> Matrix:

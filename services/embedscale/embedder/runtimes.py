@@ -20,6 +20,7 @@ from embedscale.embedder.once import made_once
 from embedscale.embedder.onnx_export import export
 from embedscale.embedder.onnx_int8 import quantize, weight_bits
 from embedscale.embedder.onnx_network import OnnxNetwork
+from embedscale.embedder.onnx_weights import move_weights
 from embedscale.embedder.probe import probe_batches
 from embedscale.embedder.profile import Profile
 from embedscale.embedder.tokenizing import read_tokenizer
@@ -31,7 +32,7 @@ Batches = Sequence[tuple[Ids, Ids]]
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = 4  # to be counted up when the files in the cache change, so that older ones are left alone
+_LAYOUT = 5  # to be counted up when the files in the cache change, so that older ones are left alone
 _FAMILIES = ("bert", "roberta", "xlm-roberta")
 _MOST_BYTES = 1_900_000_000  # a graph with its weights is one file of at most 2 GiB
 _MOST_TOKENS = 2048  # its attention takes memory by the square of the length, torch's does not
@@ -109,8 +110,9 @@ def _make(folder: Path, model: LocalModel, profile: Profile, draft: Path) -> Non
         release(cycles=True)
         facts |= {"weight_bits": weight_bits(), "layout": _LAYOUT}
         _compare(reference, graph, batches, _least_cosine)
+    move_weights(graph)
     described = {"hidden_size": reference.hidden_size, "parameters": reference.parameters, "facts": facts}
-    (draft / "model.json").write_text(json.dumps({**described, "sha256": file_digest(graph)}), "utf-8")
+    (draft / "model.json").write_text(json.dumps({**described, "sha256": _digests(draft)}), "utf-8")
 
 
 def _compare(reference: TorchNetwork, graph: Path, batches: Batches, check: Callable[[Matrix, Matrix], None]) -> None:
@@ -139,6 +141,10 @@ def _opened(kept: Path) -> OnnxNetwork:
 def _sound(kept: Path) -> bool:
     try:
         described = json.loads((kept / "model.json").read_text("utf-8"))
-        return bool(described["sha256"] == file_digest(kept / "model.onnx"))
+        return bool(described["sha256"] == _digests(kept))
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != "model.json"}
