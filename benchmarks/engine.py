@@ -164,7 +164,7 @@ def start(contender: Contender, sets: Sets) -> Connection:
 
 
 def make_graphs(contenders: Sequence[Contender]) -> None:
-    """Have graphs made that are not in the cache: a process does that, which contenders, being daemons, may not start."""
+    """Have missing graphs made: a process of its own does that, which contenders, being daemons, may not start."""
     for contender in contenders:
         if contender.name not in (*LOADERS, LIMIT):
             process = get_context("spawn").Process(target=ours, args=(load_catalog(), contender))
