@@ -74,16 +74,16 @@ def ours(client: AsyncEmbeddingClient, model: str) -> Call:
     """Calls of our server."""
 
     async def call(texts: Sequence[str]) -> np.ndarray:
-        return (await client.embed(texts, model=model)).vectors
+        return (await client.embed(texts, model=model, input_type="query")).vectors
 
     return call
 
 
-def peer(session: aiohttp.ClientSession, url: str) -> Call:
-    """Calls of the peer, in the shortest form that it has for vectors."""
+def peer(session: aiohttp.ClientSession, url: str, prompt: str) -> Call:
+    """Calls of the peer, in the shortest form that it has for vectors; it puts no prompt before a text."""
 
     async def call(texts: Sequence[str]) -> np.ndarray:
-        asked = {"model": PEER, "input": list(texts), "encoding_format": "base64"}
+        asked = {"model": PEER, "input": [prompt + text for text in texts], "encoding_format": "base64"}
         async with session.post(f"{url}/embeddings", json=asked) as response:
             rows = (await response.json())["data"]
         return np.stack([np.frombuffer(base64.b64decode(row["embedding"]), np.float32) for row in rows])
@@ -110,8 +110,9 @@ class Bare:
     def __init__(self, folder: Path, model: LocalModel) -> None:
         encoder = Encoder(folder, model, device="cpu", token_budget=1024)
         reference = SentenceTransformer(str(folder), device="cpu")
-        self.encode = lambda texts: encoder.encode(texts, Truncation.ERROR)
-        self.reference = lambda texts: reference.encode(texts, show_progress_bar=False)
+        self.prompt = prompt = model.prompts.query if model.prompts else ""
+        self.encode = lambda texts: encoder.encode([prompt + text for text in texts], Truncation.ERROR)
+        self.reference = lambda texts: reference.encode([prompt + text for text in texts], show_progress_bar=False)
 
 
 async def overhead(bare: Bare, call: Call, rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -233,7 +234,7 @@ async def run(model: str, address: str, url: str, bare: Bare, rounds: int, secon
         tables = [table(("what", "median and range"), [(name, spread(runs)) for name, runs in figures.items()])]
         if url:
             session = await opened.enter_async_context(aiohttp.ClientSession())
-            pairs = await against_peer(call, peer(session, url), rounds, seconds)
+            pairs = await against_peer(call, peer(session, url, bare.prompt), rounds, seconds)
             goals += peer_goals(pairs)
             tables.append(peer_table(pairs))
     what = f"{model}, {rounds} rounds of {seconds:g} s, texts of 12 words."
