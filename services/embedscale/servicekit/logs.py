@@ -75,6 +75,12 @@ def configure_logging(service: str, level: str, layout: str) -> None:
     logging.getLogger("embedscale").setLevel(lowest)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """False for what gRPC calls an error where a caller has gone while the answer was on its way."""
+    return "ExecuteBatchError" not in str(record.msg)
 
 
 def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
