@@ -145,7 +145,10 @@ def draw(days: Sequence[Day], work: Work, file: Path) -> None:
 
 
 def report(
-    speed: float, work: Work, steady_load: tuple[list[list[str]], dict[str, dict[str, list[float]]]], days: Sequence[Day]
+    speed: float,
+    work: Work,
+    steady_load: tuple[list[list[str]], dict[str, dict[str, list[float]]]],
+    days: Sequence[Day],
 ) -> Report:
     """Put waits and replicas, simulated and foretold, into a report."""
     rows, waits = steady_load

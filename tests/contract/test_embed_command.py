@@ -16,7 +16,9 @@ async def test_vectors_are_printed_and_written_in_the_encoding_that_is_asked_for
         expected = (await client.embed(["one", "two"], model=HASH, input_type="document", encoding="binary")).vectors
     asked = ("--model", HASH, "--embedding-address", hasher, "--encoding", "binary", "-o", "json")
     file = tmp_path / "vectors.npy"
-    printed, told = await asyncio.gather(evalctl(*asked, "one", "two"), evalctl(*asked, "--out", str(file), "one", "two"))
+    printed, told = await asyncio.gather(
+        evalctl(*asked, "one", "two"), evalctl(*asked, "--out", str(file), "one", "two")
+    )
     np.testing.assert_array_equal([row["embedding"] for row in json.loads(printed)["embeddings"]], expected)
     np.testing.assert_array_equal(np.load(file), expected)
     assert (expected.shape, json.loads(told)["dimensions"]) == ((2, 48), 384)

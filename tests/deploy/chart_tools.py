@@ -29,6 +29,8 @@ each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: 
 
 Manifest = dict[str, Any]
 
+MAKERS_OF_PODS = ("Deployment", "StatefulSet", "Job")
+
 
 def helm() -> Path:
     """Helm 4: a wheel has it, for another purpose, in a zip in a tar."""
@@ -95,7 +97,7 @@ class Rendered:
     def pods(self) -> list[Manifest]:
         """Templates of all pods, with the name of what makes them."""
         bare = self.of("Pod")
-        makers = [one for kind in ("Deployment", "StatefulSet", "Job") for one in self.of(kind)]
+        makers = [one for kind in MAKERS_OF_PODS for one in self.of(kind)]
         return bare + [{**one["spec"]["template"], "maker": one["metadata"]["name"]} for one in makers]
 
 

