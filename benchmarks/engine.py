@@ -17,11 +17,10 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.common import AI_ACT, Goal, Report, arguments, median, question_sets, ratios, spread, table, texts_fact
+from benchmarks.common import AI_ACT, Goal, Report, arguments, data_sets, median, ratios, spread, table, texts_fact
 from embedscale.core.embedding import Truncation
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import Catalog, LocalModel, load_catalog
-from embedscale.evaluator import builtin
 
 Texts = list[str]
 Sets = Mapping[str, Texts]
@@ -214,17 +213,13 @@ def token_counts(model: LocalModel, sets: Sets) -> dict[str, int]:
     }
 
 
-def texts_of(folder: Path | None, every: int) -> Sets:
-    """Questions, chunks and both, of a folder or of the built-in sets."""
-    found = question_sets(folder) if folder else _built_in()
-    questions = [text for queries, _ in found for text in queries][::every]
-    chunks = [text for _, corpus in found for text in corpus][::every]
+def texts_of(folder: Path, every: int) -> Sets:
+    """Questions, chunks and both, of the sets of a folder, or of the built-in ones where there is none."""
+    contents = data_sets(folder).values()
+    questions, chunks = (
+        [text for content in contents for text in content[part].values()][::every] for part in ("queries", "corpus")
+    )
     return {"questions": questions, "chunks": chunks, "mix": [*questions, *chunks]}
-
-
-def _built_in() -> list[tuple[Texts, Texts]]:
-    sets = [builtin.load(f"builtin:velmar/{language}") for language in ("en", "fr", "cs", "hu")]
-    return [(list(one.query_texts.values()), list(one.corpus.values())) for one in sets]
 
 
 def _local(catalog: Catalog, name: str) -> LocalModel:
@@ -305,7 +300,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="catalog names; the first is also what the peers compute")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--texts", type=Path, default=AI_ACT if AI_ACT.is_dir() else None)
+    parser.add_argument("--texts", type=Path, default=AI_ACT)
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth text alone")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)

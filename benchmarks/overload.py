@@ -17,7 +17,7 @@ import psutil
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
-from benchmarks.common import OURS, Goal, Report, arguments, embedder, table
+from benchmarks.common import OURS, Goal, Report, arguments, embedder, table, until_ready
 from embedscale.evaluator import builtin
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
@@ -127,12 +127,6 @@ async def overload(stub: EmbeddingServiceStub, *, peak_seconds: float, seconds: 
         longest_wait=max(flood.waits),
         recovery=recovery,
     )
-
-
-async def until_ready(stub: EmbeddingServiceStub) -> None:
-    """Wait until the model answers."""
-    while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
 
 
 async def run(address: str, server: psutil.Process, seconds: float) -> Report:

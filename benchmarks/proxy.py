@@ -27,7 +27,7 @@ import httpx
 import numpy as np
 import openai
 
-from benchmarks.common import OURS, Goal, Report, arguments, median, ratios, server, spread, table
+from benchmarks.common import OURS, Goal, Report, arguments, median, ratios, server, spread, table, until_ready
 from embedscale.cli.local_cluster import free_port
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2
@@ -176,8 +176,7 @@ async def against(url: str, names: tuple[str, str, str], rounds: int, seconds: f
                 inputs = [pb.Input(text=text) for text in fresh_texts()]
                 await stub.Embed(pb.EmbedRequest(model=model, inputs=inputs, input_type=types_pb2.INPUT_TYPE_DOCUMENT))
 
-            while (await stub.ListModels(pb.ListModelsRequest())).models[0].state != pb.MODEL_STATE_READY:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+            await until_ready(stub)
             await direct()
             await proxied()
             return {callers: await compare(direct, proxied, callers, rounds, seconds) for callers in CALLERS}

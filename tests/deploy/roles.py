@@ -1,6 +1,6 @@
 """Which settings the server of each image has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic_settings import BaseSettings
 
@@ -18,6 +18,6 @@ SETTINGS: Mapping[str, type[BaseSettings]] = {
 }
 
 
-def unknown(kind: type[BaseSettings], environment: Mapping[str, str]) -> list[str]:
-    """Variables that are no setting of a server."""
-    return [name for name in environment if name.removeprefix("EMBEDSCALE_").lower() not in kind.model_fields]
+def unknown(kind: type[BaseSettings], variables: Iterable[str]) -> list[str]:
+    """Names of variables that are no setting of a server."""
+    return [name for name in variables if name.removeprefix("EMBEDSCALE_").lower() not in kind.model_fields]

@@ -1,10 +1,9 @@
 """Who may reach whom: the chart's NetworkPolicies, played through."""
 
 import pytest
-import yaml
 
-from tests.deploy.chart_tools import CPU_ONLY, EVERYTHING, NAMESPACE, rendered, template
-from tests.deploy.network import Place, passes
+from tests.deploy.chart_tools import CPU_ONLY, EVERYTHING, NAMESPACE, Rendered, rendered
+from tests.deploy.network import Place, Policy, passes
 
 OUTSIDE = Place(address="93.184.215.14")
 METADATA = Place(address="169.254.169.254")
@@ -60,20 +59,8 @@ def test_network_policies_let_through_what_is_needed_alone(
     source: str | Place, target: str | Place, port: int, allowed: bool
 ) -> None:
     chart = rendered(EVERYTHING)
-
-    def place(named: str | Place) -> Place:
-        if isinstance(named, Place):
-            return named
-        labels = next(
-            pod["metadata"]["labels"]
-            for pod in chart.pods()
-            if pod["metadata"]["labels"]["app.kubernetes.io/component"] == named
-        )
-        return Place(labels, NAMESPACE)
-
-    # What is not in this namespace is not closed by the policies of this one.
-    policies = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in chart.of("NetworkPolicy")]
-    assert passes(policies, place(source), place(target), port) is allowed
+    ends = [place(chart, end) if isinstance(end, str) else end for end in (source, target)]
+    assert passes(policies(chart), *ends, port) is allowed
 
 
 @pytest.mark.parametrize(
@@ -81,13 +68,16 @@ def test_network_policies_let_through_what_is_needed_alone(
     [("{}", False), ('{"dataset_hosts": ["example.com"]}', True), ('{"chat_models_file": "/srv/chat.yaml"}', True)],
 )
 def test_the_evaluator_reaches_the_internet_if_its_settings_lead_there(settings: str, reached: bool) -> None:
-    done = template("-f", CPU_ONLY, "--set-json", f"evaluator.settings={settings}")
-    manifests = [one for one in yaml.safe_load_all(done.stdout) if one]
-    (labels,) = [
-        one["spec"]["template"]["metadata"]["labels"]
-        for one in manifests
-        if one["kind"] == "Deployment" and one["metadata"]["name"].endswith("-evaluator")
-    ]
-    policies = [one for one in manifests if one["kind"] == "NetworkPolicy"]
-    placed = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in policies]
-    assert passes(placed, Place(labels, NAMESPACE), OUTSIDE, 443) is reached
+    chart = rendered(CPU_ONLY, "--set-json", f"evaluator.settings={settings}")
+    assert passes(policies(chart), place(chart, "evaluator"), OUTSIDE, 443) is reached
+
+
+def place(chart: Rendered, component: str) -> Place:
+    """Where the first pod of a component is."""
+    labels = (pod["metadata"]["labels"] for pod in chart.pods())
+    return Place(next(one for one in labels if one["app.kubernetes.io/component"] == component), NAMESPACE)
+
+
+def policies(chart: Rendered) -> list[Policy]:
+    """Those of the chart, in their namespace: what is not in it is not closed by them."""
+    return [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in chart.of("NetworkPolicy")]

@@ -83,6 +83,7 @@ def test_our_images_have_the_project_s_version() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting_of_the_server(name: str) -> None:
     assert unknown(SETTINGS[name], settings_given(name)) == []
+    assert "EMBEDSCALE_LOG_LEVEL" in settings_given(name)
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-EXTRAS = ("embedder", "openai-proxy", "openai-gateway", "evaluator", "cli", "report", "parquet", "cloud", "hub")
+EXTRAS = (
+    "embedder", "openai-proxy", "openai-gateway", "evaluator", "cli", "report", "parquet", "documents", "cloud", "hub",
+    "otel",
+)  # fmt: skip
 NEEDED = {"EMBEDSCALE_EMBEDDING_ADDRESSES": '["embedder:50051"]'}
 
 
@@ -108,10 +111,14 @@ def test_everything_that_builds_has_its_version_pinned() -> None:
 
 
 def test_extras_are_pinned_that_images_install_and_no_others() -> None:
-    installed = set(re.findall(r"\.whl\)\[([a-z-]+)\]", DOCKERFILE))
-    defaults = re.findall(r"ARG \w+_EXTRAS=(\S+)", DOCKERFILE)
-    assert installed | {extra for default in defaults for extra in default.split(",")} <= set(EXTRAS)
+    installed = re.findall(r"\.whl\)\[([a-z,-]+)\]|ARG \w+_EXTRAS=(\S+)", DOCKERFILE)
+    assert {extra for found in installed for extra in "".join(found).split(",")} <= set(EXTRAS)
     assert f'EXTRAS = "{",".join(EXTRAS)}"' in (DOCKER / "pin.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("role", SETTINGS)
+def test_a_server_s_image_can_send_traces(role: str) -> None:
+    assert "otel" in " ".join(stages()[f"{role}-venv"])
 
 
 def test_the_wheel_s_sources_are_not_kept_from_the_build() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import MINILM
+from tests.deploy.chart_tools import CPU_ONLY, rendered
 from tests.images.conftest import NETWORK, await_health, image
 from tests.images.podman import RIGHTS, Podman
 
@@ -18,15 +19,11 @@ ADDRESS = f'{{{{(index .NetworkSettings.Networks "{NETWORK}").IPAddress}}}}'
 @pytest.fixture(scope="module")
 def container(podman: Podman) -> Iterator[str]:
     """The embedder of the example that has no GPU."""
-    from tests.deploy.chart_tools import CHART, template
-
-    example = CHART.parent / "examples" / "cpu-only.yaml"
-    done = template("-f", example, *VALUES, "--show-only", "templates/embedder.yaml")
-    assert done.returncode == 0, done.stderr
-    podman("play", "kube", "--network", NETWORK, "-", standard_input=done.stdout.encode())
+    manifests = rendered(CPU_ONLY, *VALUES, "--show-only", "templates/embedder.yaml").text.encode()
+    podman("play", "kube", "--network", NETWORK, "-", standard_input=manifests)
     (name,) = podman("ps", "--filter=name=-pod.*-embedder$", "--format={{.Names}}").splitlines()
     yield name
-    podman("play", "kube", "--down", "-", standard_input=done.stdout.encode())
+    podman("play", "kube", "--down", "-", standard_input=manifests)
 
 
 def test_a_deployment_of_the_chart_serves_within_its_rights_and_stops_well(podman: Podman, container: str) -> None:

@@ -18,7 +18,7 @@ from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from embedscale.v1.types_pb2 import INPUT_TYPE_DOCUMENT
 from tests.conftest import E5, MINILM, free_port
 from tests.images.building import TESTED
-from tests.images.conftest import NETWORK, VERSION, await_health, image, serve
+from tests.images.conftest import NETWORK, READY_SECONDS, VERSION, await_health, image, serve
 from tests.images.podman import RIGHTS, Podman
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
@@ -144,7 +144,7 @@ def test_the_gateway_speaks_openai_s_http_to_those_who_have_a_key(
 
 
 def answered(url: str, headers: dict[str, str]) -> dict:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:

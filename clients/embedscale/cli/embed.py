@@ -4,9 +4,10 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,8 +15,9 @@ from rich.table import Table
 from embedscale.cli import completing, options, printing, texts
 from embedscale.cli.errors import CommandFailed, blocking
 from embedscale.cli.exit_codes import EXIT_USER
-from embedscale.cli.vector_files import ENCODINGS, KINDS, encoded, rows, vector_file
+from embedscale.cli.vector_files import KINDS, rows, vector_file
 from embedscale.client import EmbeddingClient, EmbedResult
+from embedscale.client.embedding import Encoding
 from embedscale.client.results import joined
 
 _SHOWN_NUMBERS = 4
@@ -35,8 +37,8 @@ Blocks = Iterator[tuple[list[str], EmbedResult]]
               help="What the texts are for; picks the model's prompt.")  # fmt: skip
 @click.option("--dimensions", "--dims", type=click.IntRange(0), default=0,
               help="Length of the vectors; 0: the model's own.")  # fmt: skip
-@click.option("--encoding", type=click.Choice(list(ENCODINGS)), default="float32", show_default=True,
-              help="How numbers are written: int8 as round(127 x), binary as a bit each.")  # fmt: skip
+@click.option("--encoding", type=click.Choice(get_args(Encoding)), default="float32", show_default=True,
+              help="How numbers travel and are written: int8 as round(127 x), binary as a bit each.")  # fmt: skip
 @click.option("--truncation", type=click.Choice(["error", "end", "windows"]), default="error", show_default=True,
               help="What to do with texts that are too long.")  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -52,7 +54,6 @@ def embed(
     files: Sequence[Path],
     out: Path | None,
     kind: str | None,
-    encoding: str,
     addresses: Sequence[str],
     output: str,
     **how: Any,
@@ -70,9 +71,9 @@ def embed(
     with options.sync_embedding_client(addresses) as client:
         blocks = _blocks(client, source, **how)
         if out:
-            _write(blocks, out, kind, encoding, output)
+            _write(blocks, out, kind, output)
         else:
-            _print(blocks, encoding, output)
+            _print(blocks, output)
 
 
 def _arguments(given: Sequence[str]) -> Iterator[str]:
@@ -82,15 +83,7 @@ def _arguments(given: Sequence[str]) -> Iterator[str]:
         yield text
 
 
-def _blocks(
-    client: EmbeddingClient,
-    source: Iterable[str],
-    *,
-    model: str,
-    input_type: Literal["query", "document"],
-    dimensions: int,
-    truncation: Literal["error", "end", "windows"],
-) -> Blocks:
+def _blocks(client: EmbeddingClient, source: Iterable[str], **how: Any) -> Blocks:
     """Yield texts with their vectors, in the order of the texts. Raises CommandFailed if there are none."""
     waiting: deque[str] = deque()
 
@@ -100,23 +93,27 @@ def _blocks(
             yield text
 
     empty = True
-    how = {"model": model, "input_type": input_type, "dimensions": dimensions, "truncation": truncation}
-    for block in client.embed_iter(remembered(), **how):  # type: ignore[arg-type]
+    for block in client.embed_iter(remembered(), **how):
         empty = False
         yield [waiting.popleft() for _ in range(len(block))], block
     if empty:
         raise CommandFailed("no texts: give them as arguments, as lines of --in or of standard input", EXIT_USER)
 
 
-def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, output: str) -> None:
+def _dimensions(result: EmbedResult) -> int:
+    """Length of the vectors; of bits, which come in bytes, a multiple of eight."""
+    return int(result.vectors.shape[1]) * (8 if result.vectors.dtype == np.uint8 else 1)
+
+
+def _write(blocks: Blocks, out: Path, kind: str | None, output: str) -> None:
     """Write a file and count what goes into it."""
     counts = {"texts": 0, "dimensions": 0, "cache_hits": 0, "truncated": 0, "tokens_used": 0}
     fingerprint = ""
-    with vector_file(out, kind, encoding) as file, _Told() as told:
+    with vector_file(out, kind) as file, _Told() as told:
         for batch, block in blocks:
             file.write(batch, block)
             fingerprint = block.fingerprint
-            counts["dimensions"] = block.vectors.shape[1]
+            counts["dimensions"] = _dimensions(block)
             counts["texts"] = told.more(len(batch))
             for name in ("cache_hits", "truncated", "tokens_used"):
                 counts[name] += getattr(block, name)
@@ -124,20 +121,20 @@ def _write(blocks: Blocks, out: Path, kind: str | None, encoding: str, output: s
     printing.say(output, {"file": str(out), **counts, "fingerprint": fingerprint}, line)
 
 
-def _print(blocks: Blocks, encoding: str, output: str) -> None:
+def _print(blocks: Blocks, output: str) -> None:
     given: list[str] = []
     results = []
     for batch, block in blocks:
         given += batch
         results.append(block)
     result = joined(results)
-    listed = rows(given, result, encoding)
+    listed, dimensions = rows(given, result), str(_dimensions(result))
     table = Table("VECTOR", "DIMENSIONS", "TOKENS", "FROM", "TEXT", box=None)
-    for row, vector in zip(listed, encoded(result.vectors, encoding), strict=True):
+    for row, vector in zip(listed, result.vectors, strict=True):
         numbers = " ".join(f"{number:+.4g}" for number in vector[:_SHOWN_NUMBERS])
         counted = "not told" if row["token_count"] is None else f"{row['token_count']}"
         origin = "cache" if row["cache_hit"] else "model"
-        table.add_row(f"{numbers} ...", str(len(vector)), counted, origin, escape(row["text"][:_SHOWN_CHARACTERS]))
+        table.add_row(f"{numbers} ...", dimensions, counted, origin, escape(row["text"][:_SHOWN_CHARACTERS]))
     value = {"fingerprint": result.fingerprint, "tokens_used": result.tokens_used, "embeddings": listed}
     printing.show(output, value, table)
 

@@ -2,34 +2,24 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedscale.cli.errors import CommandFailed
 from embedscale.cli.exit_codes import EXIT_USER
 from embedscale.client import EmbedResult
 from embedscale.client.results import UNTOLD
 
-ENCODINGS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
-    "float32": lambda vectors: vectors.astype("<f4", copy=False),
-    "float16": lambda vectors: vectors.astype("<f2"),
-    "int8": lambda vectors: np.clip(np.rint(vectors * 127), -127, 127).astype(np.int8),
-    "binary": lambda vectors: np.packbits(vectors > 0, axis=1),
-}
-ENCODED_AS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
-
 
 class VectorFile(ABC):
     """Takes blocks while it is open: writes beside the place, and moves the whole file there at the end."""
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._encoding = encoding
         self._draft = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> Self:
@@ -52,7 +42,7 @@ class VectorFile(ABC):
 
     @abstractmethod
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
-        """Append a block."""
+        """Append a block; all blocks have vectors of one length and encoding."""
 
     def finish(self) -> None:  # noqa: B027 - most kinds have nothing to write at the end
         """Write what comes last."""
@@ -67,11 +57,10 @@ class NpyFile(VectorFile):
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """Append a block."""
-        matrix = encoded(result.vectors, self._encoding)
         if not self._rows:
-            self._columns, self._descr = matrix.shape[1], matrix.dtype.str
+            self._columns, self._descr = result.vectors.shape[1], result.vectors.dtype.str
             self._header()
-        self._opened.write(matrix.tobytes())
+        self._opened.write(result.vectors.tobytes())
         self._rows += len(texts)
 
     def finish(self) -> None:
@@ -89,50 +78,48 @@ class JsonLinesFile(VectorFile):
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """Append a block."""
-        for row in rows(texts, result, self._encoding):
+        for row in rows(texts, result):
             self._opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 class ParquetFile(VectorFile):
     """The same as columns; `embedding` is a list."""
 
+    _writer: Any = None
+
     def __enter__(self) -> Self:
         try:
-            import pyarrow as pa
-            from pyarrow.parquet import ParquetWriter
+            import pyarrow.parquet  # noqa: F401
         except ModuleNotFoundError:
             raise CommandFailed("Parquet needs pyarrow: pip install 'embedscale[parquet]'", EXIT_USER) from None
-        super().__enter__()
-        columns = {
-            "text": pa.string(),
-            "token_count": pa.int64(),
-            "truncated": pa.bool_(),
-            "cache_hit": pa.bool_(),
-            "embedding": pa.list_(pa.from_numpy_dtype(ENCODED_AS[self._encoding])),
-        }
-        self._table = pa.Table
-        self._writer = ParquetWriter(self._opened, pa.schema(columns))
-        return self
+        return super().__enter__()
 
     def write(self, texts: Sequence[str], result: EmbedResult) -> None:
         """Append a block."""
-        self._writer.write_table(self._table.from_pylist(rows(texts, result, self._encoding), self._writer.schema))
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+
+        if not self._writer:
+            columns = {
+                "text": pa.string(),
+                "token_count": pa.int64(),
+                "truncated": pa.bool_(),
+                "cache_hit": pa.bool_(),
+                "embedding": pa.list_(pa.from_numpy_dtype(result.vectors.dtype)),
+            }
+            self._writer = ParquetWriter(self._opened, pa.schema(columns))
+        self._writer.write_table(pa.Table.from_pylist(rows(texts, result), self._writer.schema))
 
     def finish(self) -> None:
         """Write the footer."""
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
 
 
-def encoded(vectors: NDArray[np.float32], encoding: str) -> NDArray[Any]:
-    """Write (n, d) numbers as the wire's Encoding of that name; binary gives (n, ceil(d / 8)) bytes."""
-    return ENCODINGS[encoding](vectors)
-
-
-def rows(texts: Sequence[str], result: EmbedResult, encoding: str) -> list[dict[str, Any]]:
+def rows(texts: Sequence[str], result: EmbedResult) -> list[dict[str, Any]]:
     """What is known of each text, floats with all their digits."""
-    vectors = encoded(result.vectors, encoding).tolist()
     counts = (None if count == UNTOLD else int(count) for count in result.token_counts)
-    known = zip(texts, counts, result.truncated_rows, result.cached_rows, vectors, strict=True)
+    known = zip(texts, counts, result.truncated_rows, result.cached_rows, result.vectors.tolist(), strict=True)
     return [
         {
             "text": text,
@@ -148,9 +135,9 @@ def rows(texts: Sequence[str], result: EmbedResult, encoding: str) -> list[dict[
 KINDS: Mapping[str, type[VectorFile]] = {"npy": NpyFile, "jsonl": JsonLinesFile, "parquet": ParquetFile}
 
 
-def vector_file(path: Path, kind: str | None, encoding: str) -> VectorFile:
+def vector_file(path: Path, kind: str | None) -> VectorFile:
     """File of a kind, by default that of its ending. Raises CommandFailed where neither tells."""
     known = kind or path.suffix.removeprefix(".")
     if known not in KINDS:
         raise CommandFailed(f"{path}: end it with .{', .'.join(KINDS)}, or give --format", EXIT_USER)
-    return KINDS[known](path, encoding)
+    return KINDS[known](path)

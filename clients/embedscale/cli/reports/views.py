@@ -4,24 +4,19 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from embedscale.cli.live import label
+from embedscale.v1 import evaluation_service_pb2 as pb
+
 Data = Mapping[str, Any]
 
 _FLOAT32_BYTES = 4
 _EXACT = "flat"
-_NAMES = {
-    "mrr": "MRR",
-    "hit_rate": "hit rate",
-    "recall": "recall",
-    "precision": "precision",
-    "ndcg": "nDCG",
-    "map": "MAP",
-}
 
 
 def metric_name(metric: str) -> str:
     """Write "mrr@5" as people do."""
     name, _, cutoff = metric.rpartition("@")
-    return f"{_NAMES.get(name, name)}@{cutoff}"
+    return label(pb.Metric(name=name, cutoff=int(cutoff)))
 
 
 def labels(report: Data) -> list[str]:

@@ -30,8 +30,14 @@
 {{- if and $v.openaiGateway.enabled (not $v.openaiGateway.keysSecret) -}}
 {{- fail "`openaiGateway` needs `keysSecret`: without keys anybody could use the models" -}}
 {{- end -}}
+{{- if and $v.openaiProxy.enabled (not $v.openaiProxy.upstreams) -}}
+{{- fail "`openaiProxy` needs `upstreams`: without one it has no model to serve" -}}
+{{- end -}}
 {{- if and (eq $v.weights.kind "image") (semverCompare "<1.31.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- fail "`weights.kind: image` needs Kubernetes 1.31 or newer" -}}
+{{- end -}}
+{{- if and (eq $v.weights.kind "image") (not $v.weights.image.reference) -}}
+{{- fail "`weights.kind: image` needs `weights.image.reference`" -}}
 {{- end -}}
 {{- if and $v.grpcRoute.enabled (not (and $v.grpcRoute.parentRefs $v.grpcRoute.domain)) -}}
 {{- fail "`grpcRoute` needs `parentRefs` and `domain`" -}}

@@ -13,6 +13,19 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* Labels and annotations of a pod, with those that values give to all: (dict "labels" TEXT "annotations" DICT "pods" PODS) */}}
+{{- define "embedscale.podMetadata" -}}
+labels:
+  {{- .labels | nindent 2 }}
+  {{- with .pods.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) .pods.annotations (default dict .annotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* What a pod of any component has: (dict "root" $ "component" "evaluator" "pods" PODS) */}}
 {{- define "embedscale.pod" -}}
 serviceAccountName: {{ include "embedscale.name" (dict "root" .root "component" .component) }}
@@ -56,6 +69,8 @@ spec:
   replicas: {{ $v.replicas }}
   {{- end }}
   revisionHistoryLimit: 5
+  # Ten minutes, the default, are less than a model may take to be fetched and loaded.
+  progressDeadlineSeconds: {{ max 600 (mul 120 (int (dig "startupMinutes" 0 $v))) }}
   strategy:
     rollingUpdate: {maxSurge: {{ $pods.maxSurge }}, maxUnavailable: {{ $pods.maxUnavailable }}}
   selector:
@@ -63,17 +78,9 @@ spec:
       {{- include "embedscale.selector" $who | nindent 6 }}
   template:
     metadata:
-      labels:
-        {{- include "embedscale.labels" $who | nindent 8 }}
-        {{- with $pods.labels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-      annotations:
-        # Servers read their catalog once.
-        embedscale/catalog: {{ toJson $root.Values.catalog | sha256sum | trunc 16 }}
-        {{- with $pods.annotations }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+      {{- /* Servers read their catalog once: another one starts them anew. */}}
+      {{- $catalog := dict "embedscale/catalog" (toJson $root.Values.catalog | sha256sum | trunc 16) }}
+      {{- include "embedscale.podMetadata" (dict "labels" (include "embedscale.labels" $who) "annotations" $catalog "pods" $pods) | nindent 6 }}
     spec:
       {{- include "embedscale.pod" (dict "root" $root "component" .group.component "pods" $pods) | nindent 6 }}
       terminationGracePeriodSeconds: {{ include "embedscale.grace" $root }}

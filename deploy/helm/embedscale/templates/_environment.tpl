@@ -106,6 +106,10 @@
 {{- if and $v.catalog (has .component (list "embedder" "openai-proxy" "weights")) -}}
 {{- $files = append $files (dict "name" "catalog" "configMap" (include "embedscale.name" (dict "root" .root "component" "catalog"))) -}}
 {{- end -}}
+{{- if eq .component "test" -}}
+{{- $files = append $files (dict "name" "contexts" "configMap" (include "embedscale.name" .)) -}}
+{{- with $v.auth.testTokenSecret }}{{ $files = append $files (dict "name" "test-token" "secret" .) }}{{ end -}}
+{{- end -}}
 {{- if eq .component "openai-gateway" -}}
 {{- $files = append $files (dict "name" "keys" "secret" $v.openaiGateway.keysSecret) -}}
 {{- end -}}

@@ -77,6 +77,13 @@ dns:///{{ include "embedscale.host" . }}:50051
 {{- toJson $groups -}}
 {{- end -}}
 
+{{/* The components of these groups, and the pod of `helm test`, as a JSON list. */}}
+{{- define "embedscale.components" -}}
+{{- $components := list "test" -}}
+{{- range include "embedscale.groups" . | fromJsonArray }}{{ $components = append $components .component }}{{ end -}}
+{{- $components | uniq | toJson -}}
+{{- end -}}
+
 {{- define "embedscale.hasRedis" -}}
 {{- if or .Values.redis.enabled .Values.redis.external.urlSecret }}true{{ end -}}
 {{- end -}}
