@@ -23,6 +23,7 @@ from embedscale.openai_proxy import bootstrap as proxy_bootstrap
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import MINILM, RedisServer, free_port, served
+from tests.credentials import Credentials
 from tests.gguf_files import write_minilm
 from tests.llama_cpp_server import TOKENS as LLAMA_TOKENS
 
@@ -145,3 +146,9 @@ async def llama_cpp(session_stack: AsyncExitStack, shared_redis: RedisServer, ll
     entry = {"engine": "openai", "upstream": "llama.cpp", "upstream_model": MINILM, "dimensions": 384}
     catalog = Catalog.model_validate({"models": {LLAMA: entry | {"max_tokens": LLAMA_TOKENS, "revision": "float32"}}})
     return await served(session_stack, proxy_bootstrap.build(settings, catalog), settings)
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Credentials:
+    """Certificates and tokens of one test's own."""
+    return Credentials(tmp_path / "secret")
