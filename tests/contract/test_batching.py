@@ -20,6 +20,7 @@ from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.settings import EmbedderSettings
 from embedscale.embedding.catalog import Catalog
 from embedscale.embedding.residency import ResidentEngine
+from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import MINILM, served
 from tests.waiting import eventually
@@ -154,17 +155,33 @@ def own_process() -> Iterator[str]:
         yield address
 
 
+async def small_calls(stub: EmbeddingServiceStub, done: asyncio.Event) -> float:
+    """99th percentile, in seconds, of what a call takes that asks the server for next to nothing."""
+    took = []
+    while not done.is_set():
+        started = time.perf_counter()
+        await stub.ListModels(pb.ListModelsRequest())
+        took.append(time.perf_counter() - started)
+        await asyncio.sleep(0.02)
+    return float(np.percentile(took, 99))
+
+
 async def broken_promises(stub: EmbeddingServiceStub) -> list[str]:
     """What was not as promised under ten times the load that the server can take.
 
-    `benchmarks/overload.py` does the same for a minute, where goodput is to be 95 % of the peak; others are busy here.
+    `benchmarks/overload.py` does the same for a minute, where goodput is to be 95 % of the peak; others are busy here,
+    and what they hold up small calls is left out.
     """
+    done = asyncio.Event()
+    watching = asyncio.create_task(small_calls(stub, done))
     found = await overload(stub, peak_seconds=3, seconds=6)
-    log.info("%s", found)
+    done.set()
+    small = await watching
+    log.info("%s; small calls took %.3f s", found, small)
     kept = {
         f"goodput {found.goodput:.1f} of {found.peak:.1f}": found.goodput >= 0.75 * found.peak,
-        f"refusals took {found.refusals_p99:.3f} s": found.refusals_p99 < 0.05,
-        f"recovery took {found.recovery:.3f} s": found.recovery < 1,
+        f"refusals took {found.refusals_p99:.3f} s, small calls {small:.3f} s": found.refusals_p99 - small < 0.05,
+        f"recovery took {found.recovery:.3f} s": found.recovery < 1 + 1 / found.peak,
         f"waits: {found.shortest_wait} to {found.longest_wait} s": 0 < found.shortest_wait <= found.longest_wait < 60,
     }
     return [promise for promise, is_kept in kept.items() if not is_kept]
