@@ -127,7 +127,7 @@ async def test_an_error_names_the_text_by_its_place_among_all(embedder: str) -> 
                 pass
         assert streamed.value.field == "inputs[134].text"
         texts[134] = "a lone surrogate \ud800"
-        with pytest.raises(InvalidArgument, match=r"inputs\[134\].text has a lone surrogate"):
+        with pytest.raises(InvalidArgument, match=r"inputs\[134\].text has a lone surrogate at character 17"):
             await client.embed(texts, model=MINILM)
         with pytest.raises(TypeError, match=r"inputs\[1\].text is a int"):
             await client.embed(["a", 5], model=MINILM)

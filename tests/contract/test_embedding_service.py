@@ -15,8 +15,6 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedscale.client import AsyncEmbeddingClient
-from embedscale.client.errors import InvalidArgument
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -261,13 +259,6 @@ async def test_text_that_is_not_utf8_never_reaches_the_model(served: Served) -> 
         assert caught.value.code() in codes  # grpc's own answer: no code of ours has seen the request
         assert "Traceback" not in (caught.value.details() or "")
     assert (await served.vectors(["still here"])).shape == (1, 384)
-
-
-async def test_the_client_names_the_text_with_a_lone_surrogate(served: Served) -> None:
-    async with AsyncEmbeddingClient([served.address]) as client:
-        with pytest.raises(InvalidArgument, match="lone surrogate at character 2") as caught:
-            await client.embed(["good", "ab\ud83d"], model=served.model, input_type="query")
-    assert (caught.value.field, caught.value.reason) == ("inputs[1].text", "INVALID_FIELD")
 
 
 async def test_health_is_serving_for_the_service_and_for_the_whole_server(served: Served) -> None:
