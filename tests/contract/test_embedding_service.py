@@ -230,13 +230,13 @@ LONG = "ten letters " * 833_334
 
 @pytest.mark.slow
 @pytest.mark.parametrize("served", ["embedder", "hasher"], indirect=True)  # an upstream would be sent all of the text
-async def test_ten_megabytes_are_refused_by_name_or_cut(served: Served) -> None:
-    found = await failure(served.embed(["short", LONG]))
-    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LONG", "inputs[1].text")
+async def test_ten_megabytes_are_cut_or_refused_by_name(served: Served) -> None:
     response = await served.embed(["short", LONG], truncation=wire.TRUNCATION_END)
     assert [facts.truncated for facts in response.inputs] == [False, True]
     assert response.inputs[1].token_count > 10**6
     assert np.isfinite(np.frombuffer(response.embeddings, "<f4")).all()
+    found = await failure(served.embed(["short", LONG]))  # whose tokens the cache knows: counting them takes seconds
+    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LONG", "inputs[1].text")
 
 
 async def test_a_request_larger_than_a_message_may_be_is_refused(served: Served) -> None:
@@ -279,7 +279,7 @@ async def test_a_stream_answers_each_batch_before_the_next_is_sent(served: Serve
     call = served.stub.EmbedStream()
     for index in range(6):
         await call.write(pb.EmbedStreamRequest(batch_id=str(index), request=served.request([f"ping {index}"])))
-        answer = await asyncio.wait_for(call.read(), 20)
+        answer = await asyncio.wait_for(call.read(), 120)
         assert (answer.batch_id, answer.WhichOneof("outcome")) == (str(index), "response")
     await call.done_writing()
     assert await call.read() == grpc.aio.EOF
