@@ -51,4 +51,3 @@ async def test_a_text_beyond_the_limit_is_refused_before_it_is_tokenized(stack: 
                 await ask(["a", "0123456789x"], model=HASH)
             assert caught.value.field == "inputs[1].text"
     assert engine.batches == [["0123456789"]]
-

@@ -26,7 +26,6 @@ from tests.contract.conftest import finished, metric
 from tests.fakes.hash_engine import HASH, HashEngine
 from tests.waiting import eventually
 
-
 ENGLISH = "builtin:velmar/en"
 
 

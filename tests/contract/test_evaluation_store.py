@@ -42,7 +42,7 @@ VARIANT = Variant(INDEX, 64, Encoding.INT8, [METRIC], [Loss("mrr", 5, 0.1, -0.2)
 RESULT = Result([METRIC], 600, 9, Usage(1, 2, 3, 4, 0.5), "print", 128, "digest", 1.5, [VARIANT])
 RESULTS = [QueryResult(f"q{n}", n % 3, [("d ü", 0.1), ("e", -1e-7)], {"d ü": 1, "x": -2}) for n in range(600)]
 LEASE, SHORT_LEASE, LONG_LEASE = 0.6, 0.3, 60.0
-"""Seconds: of tests in which it is kept and runs out, of those in which it runs out, and of those in which it may not."""
+"""Seconds: where it is kept and then runs out, where it runs out, and where it must not."""
 
 IN_REDIS = pytest.mark.parametrize("place", ["redis", "cluster"], indirect=True)
 """For what several evaluators may do: a file is for one."""
