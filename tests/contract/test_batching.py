@@ -140,7 +140,7 @@ async def test_the_event_loop_is_never_blocked_for_long(embedder: str, channel_t
         watching = asyncio.create_task(lateness(done))
         await asyncio.gather(*(stub.Embed(request(unseen(32))) for _ in range(8)))
         done.set()
-        told, _ = await idle.communicate()
+        told, _ = await idle.communicate(b"")
         found.append((await watching, float(told)))
         if found[-1][0] - found[-1][1] < 0.02:
             log.info("99th percentiles, in seconds: %s", found)
