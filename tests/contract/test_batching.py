@@ -155,6 +155,9 @@ def own_process() -> Iterator[str]:
         yield address
 
 
+FLOOD_SECONDS = 6
+
+
 async def small_calls(stub: EmbeddingServiceStub, done: asyncio.Event) -> float:
     """99th percentile, in seconds, of what a call takes that asks the server for next to nothing."""
     took = []
@@ -170,16 +173,18 @@ async def broken_promises(stub: EmbeddingServiceStub) -> list[str]:
     """What was not as promised under ten times the load that the server can take.
 
     `benchmarks/overload.py` does the same for a minute, where goodput is to be 95 % of the peak; others are busy here,
-    and what they hold up small calls is left out.
+    what they hold up small calls is left out, and an answer may come just after the end.
     """
     done = asyncio.Event()
     watching = asyncio.create_task(small_calls(stub, done))
-    found = await overload(stub, peak_seconds=3, seconds=6)
-    done.set()
+    try:
+        found = await overload(stub, peak_seconds=4, seconds=FLOOD_SECONDS)
+    finally:
+        done.set()
     small = await watching
     log.info("%s; small calls took %.3f s", found, small)
     kept = {
-        f"goodput {found.goodput:.1f} of {found.peak:.1f}": found.goodput >= 0.75 * found.peak,
+        f"goodput {found.goodput:.1f} of {found.peak:.1f}": found.goodput + 1 / FLOOD_SECONDS >= 0.75 * found.peak,
         f"refusals took {found.refusals_p99:.3f} s, small calls {small:.3f} s": found.refusals_p99 - small < 0.05,
         f"recovery took {found.recovery:.3f} s": found.recovery < 1 + 1 / found.peak,
         f"waits: {found.shortest_wait} to {found.longest_wait} s": 0 < found.shortest_wait <= found.longest_wait < 60,
@@ -190,7 +195,7 @@ async def broken_promises(stub: EmbeddingServiceStub) -> list[str]:
 async def test_overload_is_refused_at_once_and_costs_no_goodput(own_process: str, channel_to: Callable) -> None:
     stub = EmbeddingServiceStub(channel_to(own_process))
     await until_ready(stub)
-    await stub.Embed(request(unseen(256)))  # it learns its speed
+    await stub.Embed(request(unseen(64)))  # it learns its speed
     faults = []
     for _ in range(3):  # the machine has other work too
         faults.append(await broken_promises(stub))
