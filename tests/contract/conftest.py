@@ -1,4 +1,4 @@
-"""Fixtures of evaluations (an evaluator over real models, and the only folder that it may read) and of OpenAI's API."""
+"""Fixtures of evaluations (evaluators, and the only folder that they may read), of OpenAI's API, and of secrets."""
 
 import asyncio
 import http.server
@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from embedscale.client import AsyncEvaluationClient
+from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator import bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway import bootstrap as gateway_bootstrap
@@ -23,6 +25,8 @@ from embedscale.openai_proxy import bootstrap as proxy_bootstrap
 from embedscale.openai_proxy.settings import ProxySettings
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import MINILM, RedisServer, free_port, served
+from tests.contract.replicas import HeldEngine, Replicas
+from tests.credentials import Credentials
 from tests.gguf_files import write_minilm
 from tests.llama_cpp_server import TOKENS as LLAMA_TOKENS
 
@@ -145,3 +149,17 @@ async def llama_cpp(session_stack: AsyncExitStack, shared_redis: RedisServer, ll
     entry = {"engine": "openai", "upstream": "llama.cpp", "upstream_model": MINILM, "dimensions": 384}
     catalog = Catalog.model_validate({"models": {LLAMA: entry | {"max_tokens": LLAMA_TOKENS, "revision": "float32"}}})
     return await served(session_stack, proxy_bootstrap.build(settings, catalog), settings)
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Credentials:
+    """Certificates and tokens of one test's own."""
+    return Credentials(tmp_path / "secret")
+
+
+@pytest.fixture
+async def replicas(stack: AsyncExitStack, own_redis: RedisServer, tmp_path: Path) -> Replicas:
+    engine = HeldEngine()
+    settings = EmbeddingServerSettings(drain_seconds=0)
+    embedder = await served(stack, build_application([engine], settings), settings)
+    return Replicas(stack, engine, embedder, tmp_path, own_redis.url)

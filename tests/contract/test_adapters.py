@@ -1,6 +1,7 @@
 """The interfaces of other libraries, used as their users do, in front of a real embedder."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -35,7 +36,6 @@ def documents(client: EmbeddingClient, model: str = MINILM) -> np.ndarray:
 
 
 async def test_langchain_searches(client: EmbeddingClient) -> None:
-    pytest.importorskip("langchain_core")
     from langchain_core.vectorstores import InMemoryVectorStore
 
     from embedscale.adapters.langchain import EmbedscaleEmbeddings
@@ -54,7 +54,6 @@ async def test_langchain_searches(client: EmbeddingClient) -> None:
 
 
 async def test_llama_index_searches(client: EmbeddingClient) -> None:
-    pytest.importorskip("llama_index.core")
     from llama_index.core import VectorStoreIndex
     from llama_index.core.schema import TextNode
 
@@ -150,9 +149,6 @@ print(json.dumps({"mrr": scores["mrr_at_5"], "hits": scores["hit_rate_at_5"], "m
 async def test_mteb_evaluates_a_local_task_with_the_evaluators_numbers(
     embedder: str, evaluations: AsyncEvaluationClient, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mteb")
-    import json
-
     dataset = load(BUILTIN)
     given = json.dumps({"corpus": dict(dataset.corpus), "queries": dict(dataset.query_texts),
                         "qrels": {query: dict(grades) for query, grades in dataset.qrels.items()}})  # fmt: skip

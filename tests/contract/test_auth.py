@@ -1,26 +1,20 @@
 """Tokens and roles of real servers over TLS: who gets through, who does not, and what they are told."""
 
 import asyncio
-import hmac
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from embedscale.cli.checks import check_services
 from embedscale.client import (
@@ -28,7 +22,6 @@ from embedscale.client import (
     AsyncEmbeddingClient,
     AsyncEvaluationClient,
     ClientError,
-    InvalidArgument,
     PermissionDenied,
     Unauthenticated,
 )
@@ -44,15 +37,6 @@ from tests.contract.test_tls import under_load
 from tests.credentials import ADMIN, EMBED, EVALUATE, Credentials
 from tests.e2e.evalctl import Evalctl
 from tests.fakes.hash_engine import HASH, HashEngine
-
-ISSUER, AUDIENCE = "https://login.example", "embedscale"
-JWT = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_leeway_seconds": 30}
-SECRET = "s" * 40
-
-
-@pytest.fixture
-def credentials(tmp_path: Path) -> Credentials:
-    return Credentials(tmp_path / "secret")
 
 
 async def guarded(stack: AsyncExitStack, credentials: Credentials, **more: Any) -> str:
@@ -113,16 +97,14 @@ async def test_a_good_token_gets_through_and_others_are_told_why_they_do_not(
     error = await refused(embedder, credentials, EVALUATE)
     assert (type(error), error.reason) == (PermissionDenied, "ROLE_MISSING")
     assert "role embed" in error.message
-    assert "hunter2" not in caplog.text
-    assert EMBED not in caplog.text
-    assert "TOKEN" not in caplog.text.replace("Bearer TOKEN", "")
+    assert not [secret for secret in ("hunter2", EMBED[:-1], EVALUATE, ADMIN) if secret in caplog.text]
 
 
 async def test_a_stream_is_refused_before_anything_is_sent(embedder: str, credentials: Credentials) -> None:
     channel = grpc.aio.secure_channel(embedder, grpc.ssl_channel_credentials(credentials.ca.read_bytes()))
     async with channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await EmbeddingServiceStub(channel).EmbedStream(silent()).read()
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
     info = ErrorInfo()
@@ -224,8 +206,9 @@ async def test_doctor_works_over_tls_with_a_token_and_says_what_is_wrong(
 
 
 async def test_no_call_fails_while_tokens_are_rotated(embedder: str, credentials: Credentials) -> None:
-    """The new token is added, callers change over, and the old one is taken away."""
+    """The new token is added, callers change over, and the old one is taken away once no call has it."""
     token, generation = EMBED, 0
+    calls_with: Counter[str] = Counter()
 
     def rotate() -> None:
         nonlocal token, generation
@@ -233,16 +216,22 @@ async def test_no_call_fails_while_tokens_are_rotated(embedder: str, credentials
         new = f"embed-{generation}-" + "x" * 20
         credentials.write_tokens({"embed": old, "embed-new": new})
         token = new
-        time.sleep(0.25)  # a call may still be on its way with the old one
+        while calls_with[old]:
+            time.sleep(0.001)
         credentials.write_tokens({"embed": new})
 
     async with AsyncEmbeddingClient([embedder], credentials.options(token=lambda: token, retries=0)) as client:
 
         async def call() -> None:
-            await client.embed(["a"], model=HASH)
+            begun_with = token
+            calls_with[begun_with] += 1
+            try:
+                await client.embed(["a"], model=HASH)
+            finally:
+                calls_with[begun_with] -= 1
 
-        made = await under_load(call, rotate)
-    assert (generation, made > 100) == (10, True)
+        await under_load(call, rotate)
+    assert generation == 10
     assert (await refused(embedder, credentials, EMBED)).reason == "TOKEN_INVALID"
 
 
@@ -258,149 +247,6 @@ async def test_a_file_of_tokens_that_cannot_be_read_changes_nothing(
     assert (await refused(embedder, credentials, EMBED)).reason == "TOKEN_INVALID"
 
 
-PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.sampled_from(["HS256", "none", "b64"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["alg", "kid", "crit", "sub"]), inner),
-)
-LIKE_JWT = st.tuples(JSON, JSON, st.binary(max_size=40)).map(
-    lambda parts: ".".join(
-        jwt.utils.base64url_encode(part if isinstance(part, bytes) else json.dumps(part).encode()).decode()
-        for part in parts
-    )
-)
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(value=PRINTABLE | LIKE_JWT, scheme=st.sampled_from(["", "Bearer ", "bearer  ", "Basic "]))
-async def test_no_authorization_brings_a_server_down(value: str, scheme: str, hostile: Callable) -> None:
-    await hostile(scheme + value)
-
-
-@pytest.fixture
-async def hostile(stack: AsyncExitStack, credentials: Credentials, caplog: pytest.LogCaptureFixture) -> Callable:
-    address = await guarded(stack, credentials, jwt_keys_file=secret_file(credentials), **JWT)
-    channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(credentials.ca.read_bytes()))
-    stack.push_async_callback(channel.close)
-    stub = EmbeddingServiceStub(channel)
-
-    async def send(value: str) -> None:
-        for sent in ([value], [value, value]):
-            metadata = [("authorization", one) for one in sent]
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.ListModels(pb.ListModelsRequest(), metadata=metadata, timeout=10)
-            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        assert "Traceback" not in caplog.text
-
-    return send
-
-
-def secret_file(credentials: Credentials) -> Path:
-    file = credentials.folder / "jwt.secret"
-    file.write_text(SECRET)
-    return file
-
-
-def signed(key: Any = SECRET, algorithm: str = "HS256", headers: dict[str, str] | None = None, **changed: Any) -> str:
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": time.time() + 60, "roles": ["embed"]} | changed
-    given = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(given, key, algorithm, headers=headers)
-
-
-async def test_a_json_web_token_is_believed_when_all_of_it_is_right(
-    stack: AsyncExitStack, credentials: Credentials
-) -> None:
-    address = await guarded(stack, credentials, jwt_keys_file=secret_file(credentials), **JWT)
-    for good in (signed(), signed(roles="embed other"), signed(exp=time.time() - 1), signed(aud=["a", AUDIENCE])):
-        await listed(address, credentials, good)
-    await listed(address, credentials, EMBED)  # both kinds are taken
-    wrong = {
-        "signature": signed("t" * 40),
-        "issuer": signed(iss="https://elsewhere.example"),
-        "audience": signed(aud="another"),
-        "no audience": signed(aud=None),
-        "no expiry": signed(exp=None),
-        "no subject": signed(sub=None),
-        "not yet": signed(nbf=time.time() + 60),
-        "unsigned": jwt.encode({"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": time.time() + 60}, None, "none"),
-        "roles": signed(roles=7),
-    }
-    for what, token in wrong.items():
-        assert (await refused(address, credentials, token)).reason == "TOKEN_INVALID", what
-    assert (await refused(address, credentials, signed(exp=time.time() - 60))).reason == "TOKEN_EXPIRED"
-    error = await refused(address, credentials, signed(roles=["evaluate", "owner"]))
-    assert (error.reason, "'ada'" in error.message) == ("ROLE_MISSING", True)
-
-
-async def test_keys_of_an_issuer_are_rotated_by_their_ids(stack: AsyncExitStack, credentials: Credentials) -> None:
-    keys = {"old": rsa.generate_private_key(65537, 2048), "new": ec.generate_private_key(ec.SECP256R1())}
-    algorithms = {"old": "RS256", "new": "ES256"}
-    file = credentials.folder / "jwks.json"
-
-    def publish(*names: str) -> None:
-        entries = []
-        for name in names:
-            kind = jwt.get_algorithm_by_name(algorithms[name])
-            entry = kind.to_jwk(keys[name].public_key(), as_dict=True)
-            entries.append(entry | {"kid": name, "use": "sig", "alg": algorithms[name]})
-        file.write_text(json.dumps({"keys": entries}))
-
-    def token(name: str, **changed: Any) -> str:
-        return signed(keys[name], algorithms[name], {"kid": name}, **changed)
-
-    publish("old")
-    address = await guarded(stack, credentials, jwt_keys_file=file, **JWT)
-    await listed(address, credentials, token("old"))
-    assert (await refused(address, credentials, token("new"))).reason == "TOKEN_INVALID"
-    publish("old", "new")
-    await listed(address, credentials, token("old"))
-    await listed(address, credentials, token("new"))
-    publish("new")
-    assert (await refused(address, credentials, token("old"))).reason == "TOKEN_INVALID"
-    # The published key, taken for the secret of another algorithm, is the classic forgery.
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory", "exp": time.time() + 60, "roles": ["admin"]}
-    parts = [{"alg": "HS256", "typ": "JWT", "kid": "new"}, claims]
-    unsigned = b".".join(jwt.utils.base64url_encode(json.dumps(part).encode()) for part in parts)
-    published = keys["new"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    signature = jwt.utils.base64url_encode(hmac.digest(published, unsigned, "sha256"))
-    assert (await refused(address, credentials, f"{unsigned.decode()}.{signature.decode()}")).reason == "TOKEN_INVALID"
-
-
-async def test_more_calls_than_may_be_served_at_once_are_refused_and_told_when_to_come_back(
-    stack: AsyncExitStack,
-) -> None:
-    chosen = EmbeddingServerSettings(max_concurrent_calls=2, drain_seconds=1)
-    address = await served(stack, build_application([HashEngine(seconds=0.5)], chosen), chosen)
-    async with AsyncEmbeddingClient([address]) as client:
-        await client.models()
-    request = pb.EmbedRequest(model=HASH, inputs=[pb.Input(text="a")], input_type=2)
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = EmbeddingServiceStub(channel)
-        calls = [stub.Embed(request) for _ in range(6)]
-        codes = [await call.code() for call in calls]
-        assert sorted(code.name for code in codes) == ["OK"] * 2 + ["RESOURCE_EXHAUSTED"] * 4
-        assert await stub.Embed(request)  # and there is room again
-        left = [stub.Embed(request), stub.Embed(request)]
-        await asyncio.sleep(0.2)
-        for call in left:
-            call.cancel()
-        await asyncio.sleep(0.1)
-        assert await stub.Embed(request)  # as there is when callers have left
-
-
-async def test_a_text_beyond_the_limit_is_refused_before_it_is_tokenized(stack: AsyncExitStack) -> None:
-    chosen = EmbeddingServerSettings(max_text_characters=10, drain_seconds=1)
-    engine = HashEngine()
-    address = await served(stack, build_application([engine], chosen), chosen)
-    async with AsyncEmbeddingClient([address]) as client:
-        await client.embed(["0123456789"], model=HASH)
-        for ask in (client.embed, client.count_tokens):
-            with pytest.raises(InvalidArgument, match="has 11 characters, and 10 are allowed") as caught:
-                await ask(["a", "0123456789x"], model=HASH)
-            assert caught.value.field == "inputs[1].text"
-    assert engine.batches == [["0123456789"]]
-
-
 async def test_doctor_itself_over_tls_with_a_token(
     embedder: str, evaluator: str, credentials: Credentials, tmp_path: Path
 ) -> None:
@@ -412,7 +258,7 @@ async def test_doctor_itself_over_tls_with_a_token(
     token_file.write_text(ADMIN)
     made = await asyncio.to_thread(evalctl, "context", "set", "secure", *places, *secrets)
     assert made.returncode == 0, made.stderr
-    for token, code, said in ((ADMIN, 0, "valid for"), (EMBED, 1, "role evaluate"), ("wrong" * 5, 1, "not known here")):
+    for token, code, said in ((ADMIN, 0, "valid for"), ("wrong" * 5, 1, "not known here")):
         token_file.write_text(token)
         done = await asyncio.to_thread(evalctl, "--context", "secure", "doctor", "-o", "json")
         assert done.returncode == code, done.stdout + done.stderr

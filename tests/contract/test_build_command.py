@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from embedscale.cli.errors import CommandFailed
+from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.cli.question_files import read_questions
 from embedscale.client import AsyncEvaluationClient, InvalidArgument
 from embedscale.evaluator import bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
@@ -60,16 +63,21 @@ async def test_a_set_is_built_and_its_folder_is_a_data_set(address: str, tmp_pat
         ("b.csv", "question,answer\nWhat?,\n", "b.csv:2: the answer is empty"),
         ("c.csv", "question,answer\nWhat, then?,That\n", "c.csv:2: too many cells; put quotes around commas"),
         ("d.csv", "question,answer\n", "d.csv: no question"),
-        ("e.tsv", "question\tanswer\nWhat?\tThe moon, of course\n", "no chunk has its answer 'The moon, of course'"),
     ],
 )
-async def test_what_is_wrong_with_a_table_is_named(
-    address: str, tmp_path: Path, name: str, content: str, said: str
-) -> None:
+def test_what_is_wrong_with_a_table_is_named(tmp_path: Path, name: str, content: str, said: str) -> None:
     (tmp_path / name).write_text(content)
-    code, out, err = await build(tmp_path, address, name)
+    with pytest.raises(CommandFailed) as failed:
+        read_questions(tmp_path / name)
+    assert str(failed.value).endswith(said)
+    assert failed.value.code == EXIT_USER
+
+
+async def test_an_answer_that_is_in_no_chunk_is_named(address: str, tmp_path: Path) -> None:
+    (tmp_path / "moon.tsv").write_text("question\tanswer\nWhat?\tThe moon, of course\n")
+    code, out, err = await build(tmp_path, address, "moon.tsv")
     assert (code, out) == (2, "")
-    assert said in err
+    assert "no chunk has its answer 'The moon, of course'" in err
 
 
 async def test_what_is_for_chat_models_is_refused(address: str, tmp_path: Path) -> None:

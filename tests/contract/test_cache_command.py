@@ -23,7 +23,7 @@ async def evalctl(*arguments: str) -> tuple[int, str, str]:
 async def test_warm_stats_and_purge(own_redis: RedisServer, channel_to: Callable, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("one\ntwo\n\nthree\none\n", "utf-8")
-    async with caching(own_redis.url, channel_to, redis_timeout_seconds=1.0) as server:
+    async with caching(own_redis.url, channel_to) as server:
         where = ("--embedding-address", server.address)
         code, out, err = await evalctl("warm", str(texts), "--model", HASH, "-o", "json", *where)
         assert (code, err) == (0, "")

@@ -19,13 +19,10 @@ from tests.waiting import eventually
 
 TEXTS = [f"text {number}" for number in range(300)]
 
-PATIENT = {"redis_timeout_seconds": 2.0}
-"""Here it matters what is stored, not how fast, however busy the machine."""
-
 
 async def check(url: str, channel_to: Callable) -> None:
     """One server writes; a second one, with nothing in memory, finds all of it; what it purges is gone."""
-    async with caching(url, channel_to, **PATIENT) as first, caching(url, channel_to, **PATIENT) as second:
+    async with caching(url, channel_to) as first, caching(url, channel_to) as second:
         written = await first.embed(TEXTS)
         await first.stored()
         assert (await first.errors()) == {}
@@ -56,7 +53,7 @@ async def test_one_server(form: Callable, tmp_path: Path, channel_to: Callable) 
 async def test_a_cluster_of_three_nodes_uses_all_of_them(tmp_path: Path, channel_to: Callable) -> None:
     with redis_servers.cluster(tmp_path) as (url, ports):
         await check(url, channel_to)
-        async with caching(url, channel_to, **PATIENT) as server:
+        async with caching(url, channel_to) as server:
             await server.embed(TEXTS)
             await server.stored()
         for port in ports:
@@ -101,6 +98,8 @@ async def test_a_sentinel_that_knows_a_new_master_is_followed(tmp_path: Path, ch
         home.mkdir()
         with redis_servers.plain(home, "--replicaof", f"127.0.0.1 {old}") as (new, _):
             async with caching(url, channel_to) as server:
+                with redis.Redis(port=parse_redis_url(url).hosts[-1][1]) as sentinel:  # which else looks every 10 s
+                    sentinel.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
                 redis_servers.until(lambda: redis_servers.replicas(url) == 1, "no replica")
                 process.kill()
                 process.wait()

@@ -54,7 +54,7 @@ async def answer(stub: EmbeddingServiceStub, asked: pb.EmbedRequest) -> tuple[ob
 
 def spoil(redis: RedisServer, pick: random.Random) -> None:
     """Let Redis forget some vectors and damage others."""
-    keys = [key for key in redis.client.scan_iter("es1:*", count=1000) if redis.client.type(key) == b"string"]
+    keys = list(redis.client.scan_iter("es1:*", count=10_000))
     for key in pick.sample(keys, min(len(keys), 20)):
         value = redis.client.get(key) or b""
         match pick.randrange(3):
@@ -90,7 +90,5 @@ async def test_cached_and_uncached_services_answer_alike(
 
 async def hasher(stack: AsyncExitStack, redis_url: str, *, memory_bytes: int) -> str:
     """Serve the cheap engine; a large share of its vectors does not fit the memory."""
-    settings = EmbeddingServerSettings(
-        redis_url=redis_url, redis_timeout_seconds=1, cache_memory_bytes=memory_bytes, drain_seconds=0
-    )
+    settings = EmbeddingServerSettings(redis_url=redis_url, cache_memory_bytes=memory_bytes, drain_seconds=0)
     return await served(stack, build_application([HashEngine()], settings), settings)

@@ -1,4 +1,4 @@
-"""How the client cuts, sends, retries and joins, against a server that answers late, out of order and not always."""
+"""How the client cuts, sends, reads and joins, against a server that answers late, out of order and not always."""
 
 import asyncio
 import gc
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 from unittest import mock
 
 import grpc
@@ -21,24 +22,21 @@ from embedscale.client import (
     AsyncEmbeddingClient,
     ClientError,
     ClientOptions,
-    DeadlineExceeded,
     EmbeddingClient,
     EmbedResult,
     FailedPrecondition,
     InvalidArgument,
     ResourceExhausted,
-    Unavailable,
-    homes,
     retrying,
 )
-from embedscale.core import errors
 from embedscale.servicekit.lifecycle import Application
 from embedscale.servicekit.settings import ServerSettings
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
-from tests.conftest import MINILM, free_port, served
+from tests.conftest import MINILM, served
 from tests.fakes.hash_engine import DIMENSIONS, hashed
 from tests.fakes.moody_server import MOODY, MoodyServer, facts
+from tests.waiting import eventually
 
 
 async def serve(stack: AsyncExitStack, moody: MoodyServer, **options: object) -> str:
@@ -85,7 +83,7 @@ async def test_rows_are_in_order_whatever_replicas_do(moody_replicas: list[str],
 
 
 async def test_requests_keep_to_the_servers_limits_and_share_the_replicas(stack: AsyncExitStack) -> None:
-    replicas = [MoodyServer(max_inputs=7), MoodyServer(max_inputs=7)]
+    replicas = [MoodyServer(max_inputs=7, seconds=0.05) for _ in range(2)]
     addresses = [await serve(stack, one, max_message_bytes=2**20) for one in replicas]
     texts = [f"{index} " + "x" * (300_000 if index % 10 == 0 else 5) for index in range(100)]
     async with AsyncEmbeddingClient(addresses, ClientOptions(concurrent_batches=6)) as client:
@@ -129,7 +127,7 @@ async def test_an_error_names_the_text_by_its_place_among_all(embedder: str) -> 
                 pass
         assert streamed.value.field == "inputs[134].text"
         texts[134] = "a lone surrogate \ud800"
-        with pytest.raises(InvalidArgument, match=r"inputs\[134\].text has a lone surrogate"):
+        with pytest.raises(InvalidArgument, match=r"inputs\[134\].text has a lone surrogate at character 17"):
             await client.embed(texts, model=MINILM)
         with pytest.raises(TypeError, match=r"inputs\[1\].text is a int"):
             await client.embed(["a", 5], model=MINILM)
@@ -138,153 +136,6 @@ async def test_an_error_names_the_text_by_its_place_among_all(embedder: str) -> 
         with pytest.raises(InvalidArgument) as uncounted:
             await client.count_tokens([*texts[:134], ""], model=MINILM)
         assert uncounted.value.field == "inputs[134].text"
-
-
-async def test_overload_is_waited_for_inside_the_deadline(stack: AsyncExitStack) -> None:
-    moody = MoodyServer()
-    moody.failures = [errors.Overloaded("full", retry_after=0.3)]
-    address = await serve(stack, moody)
-    async with AsyncEmbeddingClient([address]) as client:
-        started = time.monotonic()
-        check(await client.embed(["a"], model=MOODY, timeout=5), ["a"])
-        assert 0.3 <= time.monotonic() - started < 2
-        moody.failures = [errors.SpendingLimitReached("spent", retry_after=3600)]
-        started = time.monotonic()
-        with pytest.raises(ResourceExhausted) as spent:
-            await client.embed(["a"], model=MOODY, timeout=5)
-        assert time.monotonic() - started < 1
-        assert (spent.value.reason, spent.value.retry_after) == ("SPENDING_LIMIT", 3600)
-
-
-async def test_a_call_ends_at_its_deadline(stack: AsyncExitStack) -> None:
-    moody = MoodyServer(seconds=1000.0)
-    async with AsyncEmbeddingClient([await serve(stack, moody)]) as client:
-        for call in (
-            client.embed(["a"] * 20, model=MOODY, timeout=0.3),
-            anext(client.embed_iter(["a"], model=MOODY, timeout=0.3)),
-        ):
-            started = time.monotonic()
-            with pytest.raises(DeadlineExceeded, match=r"in time from 127\.0\.0\.1:"):
-                await call
-            assert time.monotonic() - started < 2
-        await asyncio.sleep(0.1)
-        assert moody.running == 0
-
-
-async def silence(stack: AsyncExitStack) -> str:
-    """Address that takes connections and never answers."""
-
-    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    silent = await asyncio.start_server(keep, "127.0.0.1", 0)
-    stack.push_async_callback(silent.wait_closed)
-    stack.callback(silent.close)
-    return f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-
-
-async def test_a_server_that_does_not_even_list_its_models_ends_at_the_deadline(stack: AsyncExitStack) -> None:
-    async with AsyncEmbeddingClient([await silence(stack)]) as client:
-        started = time.monotonic()
-        with pytest.raises(DeadlineExceeded) as late:
-            await client.embed(["a"], model=MOODY, timeout=0.3)
-        assert time.monotonic() - started < 2
-    assert late.value.reason == "DEADLINE"
-
-
-async def test_nobody_waits_for_an_address_that_never_answers_once_another_has_the_model(
-    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(homes, "LIST_SECONDS", 2.0)
-    monkeypatch.setattr(homes, "LOOK_AGAIN_SECONDS", 0.1)
-    moody = MoodyServer()
-    async with AsyncEmbeddingClient([await silence(stack), await serve(stack, moody)]) as client:
-        await client.embed(["a"], model=MOODY)
-        await asyncio.sleep(0.2)
-        started = time.monotonic()
-        await client.embed(["b"], model=MOODY)
-        assert time.monotonic() - started < 1
-        await asyncio.sleep(0.1)
-    assert moody.listed == 2
-
-
-async def test_callers_at_once_look_for_a_model_once(stack: AsyncExitStack) -> None:
-    moody = MoodyServer()
-    async with AsyncEmbeddingClient([await serve(stack, moody)]) as client:
-        await asyncio.gather(*(client.embed(["a"], model=MOODY) for _ in range(50)))
-    assert moody.listed == 1
-
-
-async def test_what_cannot_succeed_is_not_repeated(stack: AsyncExitStack) -> None:
-    moody = MoodyServer()
-    address = await serve(stack, moody)
-    async with AsyncEmbeddingClient([address]) as client:
-        moody.failures = [errors.UpstreamRefusedKey("bad key")] * 2
-        with pytest.raises(FailedPrecondition):
-            await client.embed(["a"], model=MOODY)
-        assert len(moody.failures) == 1
-    async with AsyncEmbeddingClient([address], ClientOptions(retries=0)) as impatient:
-        moody.failures = [errors.Overloaded("full", retry_after=0.01)] * 2
-        with pytest.raises(ResourceExhausted):
-            await impatient.embed(["a"], model=MOODY)
-        assert len(moody.failures) == 1
-
-
-async def test_a_server_that_restarts_is_waited_for(stack: AsyncExitStack) -> None:
-    port = free_port()
-    async with AsyncExitStack() as first, AsyncEmbeddingClient([f"127.0.0.1:{port}"]) as client:
-        await serve(first, MoodyServer(), port=port)
-        check(await client.embed(["a"], model=MOODY), ["a"])
-        await first.aclose()
-        pending = asyncio.create_task(client.embed(["b"], model=MOODY))
-        await asyncio.sleep(1)
-        assert not pending.done()
-        await serve(stack, MoodyServer(), port=port)
-        check(await pending, ["b"])
-    async with AsyncEmbeddingClient([f"127.0.0.1:{free_port()}"]) as client:  # a wrong address is told at once
-        started = time.monotonic()
-        with pytest.raises(Unavailable):
-            await client.embed(["a"], model=MOODY)
-        assert time.monotonic() - started < 5
-
-
-class Counting(MoodyServer):
-    """Counts tokens, too."""
-
-    async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
-        return pb.CountTokensResponse(token_counts=[len(given.text) for given in request.inputs])
-
-
-async def test_tokens_are_counted_by_whoever_answers(stack: AsyncExitStack) -> None:
-    async with AsyncExitStack() as first:
-        addresses = [await serve(first, Counting()), await serve(stack, Counting())]
-        client = await stack.enter_async_context(AsyncEmbeddingClient(addresses))
-        assert await client.count_tokens(["a"], model=MOODY) == [1]
-    for _ in range(2):  # each of the two is asked in turn
-        assert await client.count_tokens(["ab"] * 20, model=MOODY) == [2] * 20
-
-
-class Silent(MoodyServer):
-    """Takes the question for its models, and never answers."""
-
-    async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
-        await asyncio.sleep(60)
-        raise AssertionError("nobody waits so long")
-
-
-async def test_an_address_that_stays_silent_holds_up_the_first_call_alone(
-    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(homes, "LIST_SECONDS", 3.0)
-    monkeypatch.setattr(homes, "LOOK_AGAIN_SECONDS", 0.1)
-    addresses = [await serve(stack, server) for server in (MoodyServer(), Silent())]
-    async with AsyncEmbeddingClient(addresses) as client:
-        check(await client.embed(["a"], model=MOODY), ["a"])
-        await asyncio.sleep(0.2)  # it is time to look again
-        started = time.monotonic()
-        check(await client.embed(["b"], model=MOODY), ["b"])
-        assert time.monotonic() - started < 2
 
 
 async def test_replicas_of_different_spaces_are_refused(stack: AsyncExitStack) -> None:
@@ -324,19 +175,17 @@ async def test_a_stream_reads_no_further_than_its_window_and_closing_it_cancels(
             await asyncio.sleep(0.05)  # the consumer is slow: nothing more is read or asked
         assert corpus.count <= 7 * (4 + 3) + 1
         assert moody.most_running <= 3
+        await eventually(lambda: len(moody.requests) == 6, "those that are under way are not answered")
         moody.seconds = 1000.0
-        for _ in range(2):  # those are under way since before
+        for _ in range(2):
             await anext(stream)
         closing = asyncio.create_task(anext(stream))
-        await asyncio.sleep(0.1)
-        assert moody.running >= 1
+        await eventually(lambda: moody.running == 3, "no more is asked")
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
         await stream.aclose()
-        await asyncio.sleep(0.1)
-        assert moody.running == 0
-        assert moody.cancelled >= 1
+        await eventually(lambda: (moody.running, moody.cancelled) == (0, 3), "the server works on")
 
 
 async def test_an_asynchronous_corpus_is_read_as_well(stack: AsyncExitStack) -> None:
@@ -350,8 +199,7 @@ async def test_an_asynchronous_corpus_is_read_as_well(stack: AsyncExitStack) -> 
 
 
 async def test_without_asyncio_texts_are_read_on_the_callers_thread(stack: AsyncExitStack) -> None:
-    moody, corpus = MoodyServer(), Read()
-    address = await serve(stack, moody)
+    address, corpus = await serve(stack, MoodyServer()), Read()
 
     def use() -> None:
         database = sqlite3.connect(":memory:")  # refuses another thread
@@ -370,16 +218,36 @@ async def test_without_asyncio_texts_are_read_on_the_callers_thread(stack: Async
                 client.embed("one text", model=MOODY)
             with pytest.raises(ZeroDivisionError):  # the corpus' own failure reaches the caller
                 client.embed((f"{1 // number}" for number in (1, 0)), model=MOODY)
-            left = client.embed_iter(corpus, model=MOODY)
+        database.close()
+
+    await asyncio.to_thread(use)
+
+
+class StuckAfterOne(MoodyServer):
+    """Answers the first batch of a corpus of numbers, and no other."""
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        if request.inputs[0].text != "0":
+            self.running += 1
+            await asyncio.sleep(3600)
+        return await super().Embed(request, context)
+
+
+async def test_closing_a_client_leaves_no_stream_that_waits(stack: AsyncExitStack) -> None:
+    stuck = StuckAfterOne()
+    address = await serve(stack, stuck)
+
+    def use() -> None:
+        with EmbeddingClient([address]) as client:
+            left = client.embed_iter(Read(), model=MOODY)
             next(left)
-            moody.seconds = 1000.0
-            next(left)
+            while not stuck.running:
+                time.sleep(0.01)
         client.close()  # a second time
         with pytest.raises(RuntimeError, match="closed"):
             next(left)
         del left
         gc.collect()
-        database.close()
 
     await asyncio.to_thread(use)
 

@@ -150,7 +150,13 @@ async def test_a_missing_or_wrong_token_is_refused(secured: Secured, token: str)
             await client.embed(["a"], model=MOODY)
 
 
-async def test_strangers_do_not_get_through(secured: Secured, tmp_path: Path) -> None:
+async def is_told(address: str, options: ClientOptions, why: str) -> None:
+    async with AsyncEmbeddingClient([address], options) as client:
+        with pytest.raises(Unavailable, match=f"no server answers at {address}: .*{why}"):
+            await client.embed(["a"], model=MOODY)
+
+
+async def test_strangers_do_not_get_through_and_are_told_why(secured: Secured, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     strangers = {
         "not signed by an authority": secured.options(ca_file=tmp_path / "other.pem"),
@@ -158,10 +164,7 @@ async def test_strangers_do_not_get_through(secured: Secured, tmp_path: Path) ->
         "for another name": secured.options(server_name="elsewhere"),
         "it may want TLS": ClientOptions(token=TOKEN),
     }
-    for why, options in strangers.items():
-        async with AsyncEmbeddingClient([secured.address], options) as client:
-            with pytest.raises(Unavailable, match=f"{secured.address}: .*{why}"):
-                await client.embed(["a"], model=MOODY)
+    await asyncio.gather(*(is_told(secured.address, options, why) for why, options in strangers.items()))
 
 
 async def test_what_is_wrong_with_an_address_is_said(embedder: str, shared_redis: RedisServer) -> None:
@@ -171,10 +174,7 @@ async def test_what_is_wrong_with_an_address_is_said(embedder: str, shared_redis
         "does not speak TLS": (embedder, ClientOptions(tls=True)),
         "does not speak gRPC": (f"127.0.0.1:{shared_redis.port}", ClientOptions()),
     }
-    for why, (address, options) in wrong.items():
-        async with AsyncEmbeddingClient([address], options) as client:
-            with pytest.raises(Unavailable, match=f"no server answers at {address}: .*{why}"):
-                await client.embed(["a"], model=MOODY)
+    await asyncio.gather(*(is_told(address, options, why) for why, (address, options) in wrong.items()))
 
 
 async def test_the_servers_name_may_differ_from_its_address(secured: Secured) -> None:

@@ -1,7 +1,6 @@
 """What every server of EmbeddingService keeps, whatever computes its vectors: run against embedder and proxy alike."""
 
 import asyncio
-import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedscale.client import AsyncEmbeddingClient
-from embedscale.client.errors import InvalidArgument
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -101,19 +98,6 @@ async def test_models_are_listed_and_ready(served: Served) -> None:
     assert model.state == pb.MODEL_STATE_READY
     assert model.fingerprint == (await served.embed(["x"])).fingerprint
     assert list(model.supported_dimensions) == [384]
-
-
-async def test_row_i_belongs_to_input_i_with_duplicates_and_cache_hits(served: Served) -> None:
-    texts = fresh(6)
-    alone = {text: (await served.vectors([text]))[0] for text in texts[:3]}  # these three are cached from now on
-    alone |= {text: (await served.vectors([text], input_type=wire.INPUT_TYPE_DOCUMENT))[0] for text in texts[3:]}
-    mixed = random.Random(7).choices([*texts, *fresh(3)], k=40)
-    response = await served.embed(mixed)
-    rows = np.frombuffer(response.embeddings, "<f4").reshape(40, 384)
-    for text, row, facts in zip(mixed, rows, response.inputs, strict=True):
-        if text in alone:
-            np.testing.assert_array_equal(row, alone[text])
-        assert facts.cache_hit == (text in alone)
 
 
 @given(picks=st.lists(st.integers(0, 11), min_size=1, max_size=30), seen=st.sets(st.integers(0, 11)))
@@ -245,16 +229,14 @@ LONG = "ten letters " * 833_334
 
 
 @pytest.mark.slow
-async def test_ten_megabytes_are_refused_by_name_or_cut(served: Served) -> None:
-    model = (await served.stub.GetModel(pb.GetModelRequest(model=served.model))).model
-    if not model.max_tokens or wire.TRUNCATION_END not in model.truncations:
-        pytest.skip("this model has no limit of its own, or its upstream would be sent all of the text")
-    found = await failure(served.embed(["short", LONG]))
-    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LONG", "inputs[1].text")
+@pytest.mark.parametrize("served", ["embedder", "hasher"], indirect=True)  # an upstream would be sent all of the text
+async def test_ten_megabytes_are_cut_or_refused_by_name(served: Served) -> None:
     response = await served.embed(["short", LONG], truncation=wire.TRUNCATION_END)
     assert [facts.truncated for facts in response.inputs] == [False, True]
     assert response.inputs[1].token_count > 10**6
     assert np.isfinite(np.frombuffer(response.embeddings, "<f4")).all()
+    found = await failure(served.embed(["short", LONG]))  # whose tokens the cache knows: counting them takes seconds
+    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LONG", "inputs[1].text")
 
 
 async def test_a_request_larger_than_a_message_may_be_is_refused(served: Served) -> None:
@@ -279,13 +261,6 @@ async def test_text_that_is_not_utf8_never_reaches_the_model(served: Served) -> 
     assert (await served.vectors(["still here"])).shape == (1, 384)
 
 
-async def test_the_client_names_the_text_with_a_lone_surrogate(served: Served) -> None:
-    async with AsyncEmbeddingClient([served.address]) as client:
-        with pytest.raises(InvalidArgument, match="lone surrogate at character 2") as caught:
-            await client.embed(["good", "ab\ud83d"], model=served.model, input_type="query")
-    assert (caught.value.field, caught.value.reason) == ("inputs[1].text", "INVALID_FIELD")
-
-
 async def test_health_is_serving_for_the_service_and_for_the_whole_server(served: Served) -> None:
     health = health_pb2_grpc.HealthStub(served.channel)
     for name in ("", SERVICE):
@@ -304,7 +279,7 @@ async def test_a_stream_answers_each_batch_before_the_next_is_sent(served: Serve
     call = served.stub.EmbedStream()
     for index in range(6):
         await call.write(pb.EmbedStreamRequest(batch_id=str(index), request=served.request([f"ping {index}"])))
-        answer = await asyncio.wait_for(call.read(), 20)
+        answer = await asyncio.wait_for(call.read(), 120)
         assert (answer.batch_id, answer.WhichOneof("outcome")) == (str(index), "response")
     await call.done_writing()
     assert await call.read() == grpc.aio.EOF

