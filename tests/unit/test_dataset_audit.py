@@ -226,7 +226,6 @@ def test_texts_of_one_template_are_all_near_duplicates_of_the_first() -> None:
     assert [example.ids for example in near.examples][:2] == [("0", "1"), ("0", "2")]
 
 
-
 def test_near_duplicates_are_counted_of_as_many_texts_as_may_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "_HELD_CHARACTERS", 600)  # two texts have less, three more
     rng, texts = random.Random(6), list[str]()

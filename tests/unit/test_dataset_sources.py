@@ -253,7 +253,6 @@ def test_links_lead_out_of_no_root(tmp_path: Path) -> None:
     asyncio.run(sources(tmp_path).load(str(inside)))
 
 
-
 def test_an_import_stops_while_it_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop, run = threading.Event(), building._Builder.run
 

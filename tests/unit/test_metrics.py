@@ -61,8 +61,7 @@ def _trec_eval(queries: Sequence[Query], name: str, cutoff: int) -> list[float]:
     # RR has no cutoff in trec_eval: the run is cut.
     kept = cutoff if name == "recip_rank" else None
     run = {
-        f"q{i}": {query.ids[j]: float(query.scores[j]) for j in query.places[:kept]}
-        for i, query in enumerate(queries)
+        f"q{i}": {query.ids[j]: float(query.scores[j]) for j in query.places[:kept]} for i, query in enumerate(queries)
     }
     measure_name = name if name == "recip_rank" else f"{name}.{cutoff}"
     judged_by = pytrec_eval.RelevanceEvaluator(qrels, {measure_name}).evaluate(run)

@@ -92,9 +92,7 @@ def test_a_text_of_an_unknown_place_keeps_what_was_said(field: str) -> None:
 def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
     drawn = set(re.findall(r"[A-Z]\w+", errors.__doc__.split("\n\n")[1]))
     assert drawn == {
-        name
-        for name, kind in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(kind, errors.EmbedscaleError)
+        name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.EmbedscaleError)
     }
     for parent, children in re.findall(r"(\w+): (.+)", errors.__doc__.split("\n\n")[1]):
         for child in children.split(", "):
