@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,14 @@ def found_in(dataset: MemoryDataset) -> dict[str, Finding]:
     return {finding.kind.value: finding for finding in findings(dataset)}
 
 
+@cache
+def runs_of_five(text: str) -> frozenset[str]:
+    return frozenset(text[i : i + 5] for i in range(len(text) - 4))
+
+
 def similarity(first: str, second: str) -> float:
     """Jaccard index of the runs of five characters, by the book."""
-    one, other = ({text[i : i + 5] for i in range(len(text) - 4)} for text in (first, second))
+    one, other = runs_of_five(first), runs_of_five(second)
     return len(one & other) / len(one | other)
 
 

@@ -206,7 +206,7 @@ def random_sets(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str], dict[s
     return queries, corpus, {query: draw(grades) for query in queries}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(random_sets(), st.randoms(use_true_random=False))
 def test_every_format_gives_back_the_set_that_was_written(
     tmp_path_factory: pytest.TempPathFactory,

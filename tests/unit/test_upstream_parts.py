@@ -66,7 +66,7 @@ def test_only_what_is_used_up_is_waited_for() -> None:
     )
 
 
-@given(st.text("0123456789.+-:, hmsGMTonJa", max_size=30) | st.text(max_size=8))
+@given(st.text("0123456789.+-:, hmsGMTonJa²é\0", max_size=30))
 def test_any_header_is_a_pause_of_an_hour_at_most_or_none(said: str) -> None:
     used_up = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": said}
     for pause in (retry_after({"retry-after": said}), retry_after({"retry-after-ms": said}), exhausted(used_up)):

@@ -36,7 +36,7 @@ def cuttings(draw: st.DrawFn) -> tuple[dict[str, Chunk], Chunk, int, int]:
     return chunks, own, start, draw(st.integers(start + 40, own.end))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cuttings())
 def test_relevant_are_those_that_have_enough_of_the_passage(case: tuple[dict[str, Chunk], Chunk, int, int]) -> None:
     chunks, own, start, end = case
@@ -49,7 +49,7 @@ def test_relevant_are_those_that_have_enough_of_the_passage(case: tuple[dict[str
     assert set(found) == {key for key, share in shares.items() if share >= HELD}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(min_size=12, max_size=200), st.data())
 def test_a_quote_is_found_whatever_became_of_case_spaces_and_punctuation(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text) - 6))
