@@ -98,7 +98,7 @@ def test_all_faults_are_reported_at_once_a_line_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["hub: a/b", "hub: a/b, revision: main", f"hub: a/b, revision: {REVISION.upper()}"])
 def test_a_hub_id_needs_a_revision_of_40_hexadecimal_digits(tmp_path: Path, source: str) -> None:
-    with pytest.raises(CatalogError, match=r"m\.torch\.source.*revision|m\.torch\.source\.revision"):
+    with pytest.raises(CatalogError, match=r"m\.torch\.source.*revision"):
         load_catalog(with_source(tmp_path, source))
 
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_name_that_is_not_a_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="7"):
+    with pytest.raises(CatalogError, match=r"models\.7\.\[key\]"):
         load_catalog(
             written(tmp_path, "models: {7: {engine: torch, source: {folder: a}, pooling: cls, max_tokens: 1}}")
         )

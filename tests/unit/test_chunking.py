@@ -219,9 +219,9 @@ def test_a_missing_library_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("kind", [ChunkerKind.SENTENCE, ChunkerKind.FIXED])
 def test_a_line_of_megabytes_takes_time_by_its_length(unit: str, kind: ChunkerKind) -> None:
     def seconds(length: int) -> float:
-        before = time.perf_counter()
+        before = time.process_time()
         assert cut(unit * (length // len(unit)), kind, max_tokens=1000)
-        return time.perf_counter() - before
+        return time.process_time() - before
 
     seconds(10_000)
     assert seconds(400_000) < 30 * seconds(50_000) + 1

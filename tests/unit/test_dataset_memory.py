@@ -8,7 +8,7 @@ import pytest
 
 from tests.dataset_files import lines, qrels
 
-DOCUMENTS = 200_000
+DOCUMENTS = 60_000
 GROWTH_MEGABYTES = 40
 
 MEASURE = """
@@ -30,7 +30,7 @@ print(peak() - before, dataset.card.document_count, texts, judged)
 
 
 def write(folder: Path, count: int) -> None:
-    lines(folder / "corpus.jsonl", ({"_id": f"d{i * 7919 % count}", "text": f"{i} " * 100} for i in range(count)))
+    lines(folder / "corpus.jsonl", ({"_id": f"d{i * 7919 % count}", "text": f"{i} " * 350} for i in range(count)))
     lines(folder / "queries.jsonl", ({"_id": f"q{i}", "text": f"Which {i}?"} for i in range(count // 10)))
     qrels(folder / "qrels" / "test.tsv", ((f"q{i}", f"d{i}", 1) for i in range(count // 10)))
 

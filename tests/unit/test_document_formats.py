@@ -162,9 +162,9 @@ def test_an_encrypted_pdf_is_refused(tmp_path: Path) -> None:
 def test_a_docx_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     bomb = with_part(docx_bytes(), "word/bomb.xml", bytes(40 * 2**20))
     assert len(bomb) < 2**20
-    before = time.perf_counter()
+    before = time.process_time()
     assert "unpacks to more than" in refusal(tmp_path / "a.docx", bomb)
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 FILE = '<!ENTITY f SYSTEM "file:///etc/passwd">'
@@ -204,9 +204,9 @@ HOSTILE_HTML = {
 
 @pytest.mark.parametrize("page", HOSTILE_HTML.values(), ids=HOSTILE_HTML)
 def test_hostile_html_takes_seconds_at_most(tmp_path: Path, page: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     assert "deep" in only(tmp_path / "a.html", page).text
-    assert time.perf_counter() - before < 20
+    assert time.process_time() - before < 20
 
 
 HOSTILE_MARKDOWN = {
@@ -222,9 +222,9 @@ HOSTILE_MARKDOWN = {
 
 @pytest.mark.parametrize("source", HOSTILE_MARKDOWN.values(), ids=HOSTILE_MARKDOWN)
 def test_hostile_markdown_takes_seconds_at_most(tmp_path: Path, source: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     assert "deep" in only(tmp_path / "a.md", source).text
-    assert time.perf_counter() - before < 20
+    assert time.process_time() - before < 20
 
 
 def test_instructions_in_a_text_are_text(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def environment(catalog: Path, url: str = "http://127.0.0.1:9") -> Mapping[str, 
 
 def run(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "embedscale.embedder.fetch", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **given)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **given)
 
 
 def test_models_are_fetched_once_with_their_code_and_are_then_found_offline(catalog: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_server_waits_until_the_last_file_is_there(catalog: Path) -> None:
         assert waiting.poll() is None
         server.lost = set()
         assert run("plain", env=environment(catalog, server.url)).returncode == 0
-        waiting.communicate(timeout=30)
+        waiting.communicate(timeout=300)
         assert waiting.returncode == 0
 
 

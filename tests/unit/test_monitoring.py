@@ -1,32 +1,23 @@
 """Dashboard, alerts and metrics belong together: every query is PromQL, of metrics and labels that exist."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
 import prometheus_client
 import promql_parser as promql
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.unit.scripts import ROOT, script
+
 CHART = ROOT / "deploy" / "helm" / "embedscale"
 OF_PROMETHEUS = {"namespace", "pod", "instance", "job", "le"}
 """Labels that scraping adds, and that histograms have."""
 SCRIPT = re.compile(r"{{\s*\$(labels\.(\w+)|value)[^}]*}}")
 
 
-def script(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-generated = script("generate_dashboard")
-reference = script("generate_reference")
+generated = script("docs/generate_dashboard.py")
+reference = script("docs/generate_reference.py")
 
 
 def series() -> dict[str, set[str]]:

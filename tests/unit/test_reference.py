@@ -1,26 +1,15 @@
-"""The generated page is the code's."""
+"""What is generated is what the code says, and the map of the house is whole."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
-ROOT = Path(__file__).parents[2]
-
-
-def generator(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+from tests.unit.scripts import ROOT, script
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    reference = generator("generate_reference")
+    reference = script("docs/generate_reference.py")
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"
 
 
 def test_the_page_and_the_schema_of_the_chart_are_up_to_date() -> None:
-    reference = generator("generate_chart_reference")
+    reference = script("docs/generate_chart_reference.py")
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"
     assert reference.SCHEMA.read_text("utf-8") == reference.schema(), "run `make docs`"
 

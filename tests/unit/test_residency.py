@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from embedscale.core.embedding import EngineLoad, InputType, ModelState, Truncation
 from embedscale.core.errors import ModelFailed, Overloaded
+from embedscale.embedding import residency
 from embedscale.embedding.registry import ModelRegistry
 from embedscale.embedding.residency import Residency, ResidentEngine
 from tests.fakes.loadable_engine import Ledger, LoadableEngine
@@ -38,7 +40,7 @@ async def embed(model: ResidentEngine) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -139,18 +141,22 @@ async def test_a_load_waits_for_a_model_in_use() -> None:
 
 async def test_a_load_that_finds_no_room_for_long_is_refused_and_the_model_in_use_goes_on() -> None:
     world = World({"a": 1000, "b": 500}, budget=1200, room_seconds=0.05)
-    busy = asyncio.create_task(world.call("a", seconds=0.3))
+    busy = asyncio.create_task(world.call("a", seconds=60))
     await until(lambda: bool(world.engines["a"].computing))
     with pytest.raises(Overloaded, match=r"'b' needs 0.50 GB; models in use hold 1.00 GB of 1.20 GB") as caught:
         await world.call("b")
     assert caught.value.retry_after > 0
     assert not busy.done()
-    await busy
+    busy.cancel()
     await world.call("b")
 
 
-async def test_a_load_that_fails_says_why_and_is_tried_again_after_a_pause_only() -> None:
-    world = World({"bad": 1, "good": 1}, budget=1, retry_seconds=0.1)
+async def test_a_load_that_fails_says_why_and_is_tried_again_after_a_pause_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(residency, "time", SimpleNamespace(monotonic=lambda: now))
+    world = World({"bad": 1, "good": 1}, budget=1)
     world.engines["bad"].fault = "there are no weights"
     for _ in range(3):
         with pytest.raises(ModelFailed, match="there are no weights"):
@@ -159,7 +165,7 @@ async def test_a_load_that_fails_says_why_and_is_tried_again_after_a_pause_only(
     assert world.residency.held_bytes == 0
     await world.call("good")
     world.engines["bad"].fault = ""
-    await asyncio.sleep(0.1)
+    now = residency.RETRY_SECONDS + 1
     await world.models["bad"].wake()
     await world.call("bad")
     assert world.engines["bad"].loads == 2

@@ -41,7 +41,7 @@ def test_an_hour_of_simulated_waiting_takes_no_time() -> None:
     started = time.monotonic()
     assert simulated(clock, computing()) == (pytest.approx(3), "done")
     assert clock.now == pytest.approx(3605)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Gate:
     def __call__(self, batch: Sequence[Sequence[int]]) -> np.ndarray:
         self.batches.append([tokens[0] for tokens in batch])
         self.entered.set()
-        assert self.opened.wait(10)
+        assert self.opened.wait(60)
         return vectors_of(batch)
 
 

@@ -108,9 +108,9 @@ def test_only_space_lies_between_sentences(text: str, language: str) -> None:
 def test_time_grows_with_the_length(unit: str) -> None:
     def seconds(length: int) -> float:
         text = unit * (length // len(unit))
-        before = time.perf_counter()
+        before = time.process_time()
         assert sum(1 for _ in sentences(text, "en"))
-        return time.perf_counter() - before
+        return time.process_time() - before
 
     seconds(1_000)
     assert min(seconds(400_000) for _ in range(2)) < 30 * min(seconds(50_000) for _ in range(2)) + 0.5

@@ -181,12 +181,5 @@ def test_an_unforeseen_failure_shows_nothing_but_its_incident() -> None:
     assert "abc123" in caught.message
 
 
-def test_a_text_that_is_too_long_names_its_place_and_can_move() -> None:
-    moved = errors.InputTooLong(0, None, 512).at(7)
-    assert (moved.position, moved.tokens, moved.limit, moved.field) == (7, None, 512, "inputs[7].text")
-    assert "inputs[7].text has more tokens" in moved.message
-    assert "700 tokens" in errors.InputTooLong(1, 700, 512).message
-
-
 def test_a_reason_that_only_newer_servers_know_becomes_internal() -> None:
     assert written_failure(Failure("NEWER", "text")) == wire.Error(reason=wire.ERROR_REASON_INTERNAL, message="text")

@@ -1,4 +1,4 @@
-"""The proxy's small parts: headers, pauses, bisection, packing and limits."""
+"""The proxy's small parts: headers, pauses, bisection and packing."""
 
 import asyncio
 import email.utils
@@ -15,13 +15,11 @@ from embedscale.cli.local_cluster import free_port
 from embedscale.core.errors import DeadlineExceeded, UpstreamRejected
 from embedscale.embedding.catalog import RemoteModel, UpstreamEntry, load_catalog
 from embedscale.openai_proxy.bisection import isolate
-from embedscale.openai_proxy.bootstrap import packing_limits
 from embedscale.openai_proxy.orders import Order, QueuedText
 from embedscale.openai_proxy.packer import Packer
 from embedscale.openai_proxy.upstream import TextsRefused, Upstream
 from embedscale.servicekit.openai_faults import TryAgain
 from embedscale.servicekit.rate_headers import LONGEST_SECONDS, exhausted, retry_after
-from embedscale.servicekit.rate_limits import LocalLimiter, buckets
 from embedscale.servicekit.retries import Retries
 from tests.fakes.faulty_upstream import running
 
@@ -66,6 +64,13 @@ def test_only_what_is_used_up_is_waited_for() -> None:
     assert exhausted({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": str(time.time() + 9)}) == (
         pytest.approx(9, abs=1)
     )
+
+
+@given(st.text("0123456789.+-:, hmsGMTonJa²é\0", max_size=30))
+def test_any_header_is_a_pause_of_an_hour_at_most_or_none(said: str) -> None:
+    used_up = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": said}
+    for pause in (retry_after({"retry-after": said}), retry_after({"retry-after-ms": said}), exhausted(used_up)):
+        assert pause is None or 0 <= pause <= LONGEST_SECONDS
 
 
 def test_pauses_have_full_jitter_and_end() -> None:
@@ -152,7 +157,7 @@ async def test_a_call_whose_callers_have_all_left_is_cancelled() -> None:
 
     async def send(texts: Sequence[QueuedText]) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -166,20 +171,8 @@ async def test_a_call_whose_callers_have_all_left_is_cancelled() -> None:
     await asyncio.sleep(0.01)
     assert not cancelled.is_set()
     two.done.cancel()
-    await asyncio.wait_for(cancelled.wait(), 1)
-    await asyncio.wait_for(slots.acquire(), 1)
-
-
-@pytest.mark.parametrize("most", [100, 5000, 10**6])
-async def test_no_minute_has_more_tokens_than_its_limit_however_calls_are_packed(most: int) -> None:
-    now, spent = 0.0, list[tuple[float, int]]()
-    entry = UpstreamEntry(tokens_per_minute=10_000, tokens_per_call=most)
-    limiter, call = LocalLimiter(buckets(0, 10_000), clock=lambda: now), packing_limits(entry).tokens_per_call
-    for _ in range(300):
-        now += await limiter.reserve(call, math.inf)
-        spent.append((now, call))
-    for start, _ in spent:
-        assert sum(tokens for at, tokens in spent if start <= at < start + 60) <= 10_000
+    await asyncio.wait_for(cancelled.wait(), 60)
+    await asyncio.wait_for(slots.acquire(), 60)
 
 
 async def test_a_call_that_never_reached_the_upstream_is_known_to_be_unsent() -> None:

@@ -1,29 +1,17 @@
 """One version, that of pyproject.toml, wherever there is one."""
 
-import importlib.util
 import json
 import re
 import subprocess
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
 from embedscale.cli.main import main
 from embedscale.servicekit.server_facts import server_version
+from tests.unit.scripts import ROOT, script
 
-ROOT = Path(__file__).parents[2]
-
-
-def loaded() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("write_version", ROOT / "deploy" / "write_version.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-write_version = loaded()
+write_version = script("deploy/write_version.py")
 VERSION = write_version.project_version()
 
 

@@ -17,12 +17,13 @@ local start = math.max(now, tonumber(redis.call('GET', KEYS[1]) or '0'))
 local opens, full_at = start, {}
 for i = 2, #KEYS do
   local cost, burst = tonumber(ARGV[2 * i - 2]), tonumber(ARGV[2 * i - 1])
-  full_at[i] = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), start) + cost
-  opens = math.max(opens, full_at[i] - math.max(cost, burst))
+  full_at[i] = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), start)
+  opens = math.max(opens, full_at[i] + cost - math.max(cost, burst))
 end
 if opens - now <= tonumber(ARGV[1]) then
   for i = 2, #KEYS do
-    redis.call('SET', KEYS[i], string.format('%.0f', full_at[i]), 'PX', math.ceil((full_at[i] - now) / 1000) + 1)
+    local full = math.max(full_at[i], opens) + tonumber(ARGV[2 * i - 2])
+    redis.call('SET', KEYS[i], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000) + 1)
   end
 end
 return string.format('%.0f', opens - now)

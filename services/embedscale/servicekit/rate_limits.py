@@ -70,13 +70,13 @@ class LocalLimiter:
         """See `Limiter`."""
         now = self._clock()
         opens = start = max(now, self.paused_until)
-        full_at: dict[str, float] = {}
-        for name, bucket in self._limits.items():
-            cost = bucket.seconds(tokens if name == "tokens" else 1)
-            full_at[name] = max(self._full_at[name], start) + cost
-            opens = max(opens, full_at[name] - max(cost, bucket.burst_seconds))
+        costs = {name: bucket.seconds(tokens if name == "tokens" else 1) for name, bucket in self._limits.items()}
+        for name, cost in costs.items():
+            full_at = max(self._full_at[name], start) + cost
+            opens = max(opens, full_at - max(cost, self._limits[name].burst_seconds))
         if opens - now <= most_seconds:
-            self._full_at = full_at
+            # A bucket is drawn on when the call is made, which another limit may put off: until then it fills up.
+            self._full_at = {name: max(self._full_at[name], opens) + cost for name, cost in costs.items()}
         self.opens_at = max(opens - self._slack, self.paused_until)
         return opens - now
 

@@ -1,6 +1,5 @@
 """The file of chat models, templates of prompts, and the keys."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,15 @@ from embedscale.core.chat import ChatModelInfo
 from embedscale.core.documents import Chunk, ChunkerKind, Chunking
 from embedscale.core.errors import InvalidField
 from embedscale.core.generation import GenerationSpec, QuestionStyle
+from embedscale.evaluator.bootstrap import build
 from embedscale.evaluator.generation.chat_catalog import read_chat_models
 from embedscale.evaluator.generation.prompting import Prompter
 from embedscale.evaluator.generation.templates import Templates
+from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.servicekit.settings import BadConfiguration
+from tests.unit.scripts import ROOT
 
+ENGLISH = ROOT / "services/embedscale/evaluator/generation/templates/en.yaml"
 LANGUAGES = ("en", "fr", "cs", "hu", "ko", "ja")
 ENTRY = {"base_url": "https://api.example.com/v1", "upstream_model": "big-1"}
 CHUNK = Chunk("a.md", 0, 12, "Depot 4 runs.", 5, ("Depots", "North"))
@@ -81,7 +84,7 @@ def test_templates_differ_and_have_digests() -> None:
 
 
 def test_a_folder_adds_a_language_and_replaces_another(tmp_path: Path) -> None:
-    english = yaml.safe_load(Path("services/embedscale/evaluator/generation/templates/en.yaml").read_text())
+    english = yaml.safe_load(ENGLISH.read_text())
     (tmp_path / "de.yaml").write_text(yaml.safe_dump({**english, "language": "de"}))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**english, "system": "Be brief."}))
     templates = Templates(tmp_path)
@@ -93,7 +96,7 @@ def test_a_folder_adds_a_language_and_replaces_another(tmp_path: Path) -> None:
 
 
 def test_faulty_templates_are_told_all_at_once(tmp_path: Path) -> None:
-    english = yaml.safe_load(Path("services/embedscale/evaluator/generation/templates/en.yaml").read_text())
+    english = yaml.safe_load(ENGLISH.read_text())
     (tmp_path / "one.yaml").write_text(yaml.safe_dump({**english, "reminder": "Again."}))
     (tmp_path / "two.yaml").write_text("language: xx\n")
     (tmp_path / "three.yaml").write_text("{")
@@ -143,7 +146,15 @@ def test_an_evaluator_with_faulty_files_does_not_start(tmp_path: Path) -> None:
     assert "models.one.base_url" in done.stderr
     assert "models.two.temperature" in done.stderr
     assert "Traceback" not in done.stderr
-    key = {**os.environ, "EMBEDSCALE_CHAT_KEY_BIG": "sk-\u010d"}
-    file = written(tmp_path, {"models": {"big": ENTRY}})
-    done = subprocess.run([*command, "--chat-models-file", str(file)], capture_output=True, text=True, env=key)
-    assert (done.returncode, "EMBEDSCALE_CHAT_KEY_BIG" in done.stderr, "sk-" in done.stderr) == (2, True, False)
+
+
+async def test_a_key_that_cannot_be_sent_is_told_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDSCALE_CHAT_KEY_BIG", "sk-\u010d")
+    settings = EvaluatorSettings(
+        embedding_addresses=["127.0.0.1:1"],
+        data_folder=tmp_path / "state",
+        chat_models_file=written(tmp_path, {"models": {"big": ENTRY}}),
+    )
+    with pytest.raises(BadConfiguration, match="EMBEDSCALE_CHAT_KEY_BIG") as caught:
+        build(settings)
+    assert "sk-" not in str(caught.value)

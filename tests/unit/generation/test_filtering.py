@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from embedscale.core.documents import Chunk
 from embedscale.core.generation import Candidate, Filtered, Filtering, Reason
 from embedscale.evaluator import builtin
+from embedscale.evaluator.generation import filtering
 from embedscale.evaluator.generation.filtering import filtered
 from embedscale.evaluator.generation.filters.language import LanguageFilter
 
@@ -124,6 +126,10 @@ def run(texts: Sequence[str], language: str = "en", **limits: object) -> Filtere
 def reasons(texts: Sequence[str], language: str = "en", **limits: object) -> list[Reason | None]:
     why = {candidate.text: reason for candidate, reason in run(texts, language, **limits).dropped}
     return [why.get(text) for text in texts]
+
+
+def questions(passage: Chunk, count: int) -> list[Candidate]:
+    return [Candidate(f"Who pays the fee number {n} for parking in street {n}?", (passage.id,)) for n in range(count)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -260,28 +266,45 @@ def test_every_candidate_is_kept_or_dropped_once_and_counted() -> None:
     assert found == run(texts)
 
 
-async def test_the_event_loop_runs_on_meanwhile() -> None:
-    passage = chunk(PASSAGES["en"] * 30)
-    candidates = [
-        Candidate(f"Who pays the fee number {n} for parking in street {n}?", (passage.id,)) for n in range(1000)
-    ]
-    task = asyncio.create_task(filtered(candidates, {passage.id: passage}, Filtering("en")))
-    late = 0.0
-    while not task.done():
-        before = time.monotonic()
-        await asyncio.sleep(0.01)
-        late = max(late, time.monotonic() - before)
-    assert len(task.result().kept) == 1000
-    assert late < 1
+PARTS = ("_checks", "_first_faults", "normal", "near_duplicates")
+"""All that takes time in a run without models."""
 
 
-async def test_it_stops_when_it_is_cancelled() -> None:
-    passage = chunk(PASSAGES["en"] * 30)
-    candidates = [Candidate(f"Who pays the fee number {n} for parking?", (passage.id,)) for n in range(20_000)]
-    task = asyncio.create_task(filtered(candidates, {passage.id: passage}, Filtering("en")))
-    await asyncio.sleep(0.2)
+async def test_nothing_is_filtered_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[int]] = defaultdict(set)
+
+    def noted(name: str) -> Callable[..., object]:
+        part = getattr(filtering, name)
+
+        def run(*arguments: object) -> object:
+            threads[name].add(threading.get_ident())
+            return part(*arguments)
+
+        return run
+
+    for name in PARTS:
+        monkeypatch.setattr(filtering, name, noted(name))
+    passage = chunk(PASSAGES["en"])
+    assert len((await filtered(questions(passage, 1000), {passage.id: passage}, Filtering("en"))).kept) == 1000
+    assert set(threads) == set(PARTS)
+    assert threading.get_ident() not in set.union(*threads.values())
+
+
+async def test_it_stops_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    passage, checked = chunk(PASSAGES["en"]), list[int]()
+    began, released = threading.Event(), threading.Event()
+
+    def noted(candidates: Sequence[Candidate], checks: object) -> list[None]:
+        checked.append(len(candidates))
+        began.set()
+        assert released.wait(60)
+        return [None] * len(candidates)
+
+    monkeypatch.setattr(filtering, "_first_faults", noted)
+    task = asyncio.create_task(filtered(questions(passage, 20_000), {passage.id: passage}, Filtering("en")))
+    await asyncio.to_thread(began.wait)
     task.cancel()
-    before = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - before < 1
+    released.set()
+    assert sum(checked) < 2_000
