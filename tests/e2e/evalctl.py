@@ -1,6 +1,7 @@
 """Runs `evalctl` as a person and as a script do."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -98,3 +99,10 @@ def refused(result: "subprocess.CompletedProcess[str]", code: int, *words: str) 
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in last[0]
+
+
+def evaluated(evalctl: Evalctl, model: str, dataset: str) -> str:
+    """Id of a new evaluation."""
+    run = evalctl("run", "--model", model, "--dataset", dataset, "-o", "json")
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)["evaluations"][0]["name"].removeprefix("evaluations/")
