@@ -99,7 +99,6 @@ def vector_of(evaluated: Evaluated, minilm: SentenceTransformer) -> Mapping[str,
     return dict(zip(texts, minilm.encode(texts, normalize_embeddings=True, show_progress_bar=False), strict=True))
 
 
-@pytest.mark.slow
 def test_minilm_is_what_sentence_transformers_and_numpy_say(
     evaluated: Evaluated, vector_of: Mapping[str, np.ndarray], evalctl: Evalctl
 ) -> None:
@@ -114,7 +113,6 @@ def test_minilm_is_what_sentence_transformers_and_numpy_say(
     assert np.abs(served - encode(list(vector_of))).max() <= 1e-5
 
 
-@pytest.mark.slow
 def test_metrics_are_those_of_trec_eval_on_the_same_run(evaluated: Evaluated) -> None:
     relevant = evaluated.content["relevant_docs"]
     qrels = {query: dict.fromkeys(documents, 1) for query, documents in relevant.items()}
@@ -126,7 +124,6 @@ def test_metrics_are_those_of_trec_eval_on_the_same_run(evaluated: Evaluated) ->
         assert evaluated.metrics[f"{name}@5"] == pytest.approx(mean, abs=1e-9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("evaluated", ["EN"], indirect=True)
 def test_mrr_is_that_of_llama_index(
     evaluated: Evaluated, vector_of: Mapping[str, np.ndarray], tmp_path: Path
@@ -142,7 +139,6 @@ def test_mrr_is_that_of_llama_index(
     assert evaluated.metrics["mrr@5"] == pytest.approx(json.loads(ended.stdout)["mrr"], abs=1e-6)
 
 
-@pytest.mark.slow
 def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Path, tmp_path: Path) -> None:
     """On short texts: the package computes some hundred tokens a second, and does it twice."""
     file = beginning(ai_act / "EN_dataset.json", tmp_path, chunks=20, characters=300)
@@ -152,14 +148,13 @@ def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Pa
     assert found == pytest.approx(mrr_at_5(content, model.query, model.passage), abs=1e-4)
 
 
-@pytest.mark.slow
 def test_windows_find_more_than_a_cut(
-    evalctl: Evalctl, ai_act: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    evalctl: Evalctl, ai_act: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In English; `benchmarks/windows.py` has the other languages."""
+    """In English; `benchmarks/windows.py` has whole sets, and the other languages."""
     monkeypatch.setenv("EMBEDSCALE_HOME", str(evalctl.home))  # where the weights may be unpacked already
     model = catalog.models[f"{E5}-local"]
     assert isinstance(model, LocalModel)
-    cut, windows = scores(encoder_of(model), model.prompts, json.loads((ai_act / "EN_dataset.json").read_text("utf-8")))
-    assert cut == pytest.approx(0.561, abs=0.01)
-    assert windows == pytest.approx(0.645, abs=0.01)
+    content = json.loads(beginning(ai_act / "EN_dataset.json", tmp_path, CHUNKS).read_text("utf-8"))
+    cut, windows = scores(encoder_of(model), model.prompts, content)
+    assert windows > cut + 0.05, (cut, windows)

@@ -72,6 +72,7 @@ def test_children_die_with_a_parent_that_is_killed_and_a_parent_ends_with_its_ch
     alone.wait_until_gone()
 
 
+@pytest.mark.slow
 def test_demo_twice_ends_in_table_and_chart_and_the_second_time_comes_from_the_cache(
     alone: Evalctl, tmp_path: Path
 ) -> None:
