@@ -201,11 +201,19 @@ async def in_use(running: Load, pods: list[Pod]) -> None:
         await running.until(5)
 
 
+async def connected(client: AsyncEmbeddingClient, pod: Pod) -> None:
+    """Call until this pod is among those that answer."""
+    before = await pod.calls()
+    while await pod.calls() == before:
+        await client.embed(["warm"], model=MINILM)
+
+
 async def only_calls_under_way_are_repeated(target: str, victim: Pod, survivor: Pod) -> None:
     """Stop one of two, send it its share, kill it: the other answers all, each once."""
     async with AsyncEmbeddingClient([target], NO_RETRIES) as client:
         expected = (await client.embed(PASSAGES[:4], model=MINILM)).vectors
-        await asyncio.gather(*(client.embed(["warm"], model=MINILM) for _ in range(8)))
+        for pod in (victim, survivor):
+            await connected(client, pod)
         before = await survivor.calls()
         victim.signal(signal.SIGSTOP)
         wave = [asyncio.create_task(client.embed(PASSAGES[:4], model=MINILM)) for _ in range(20)]
