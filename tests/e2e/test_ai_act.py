@@ -125,9 +125,7 @@ def test_metrics_are_those_of_trec_eval_on_the_same_run(evaluated: Evaluated) ->
 
 
 @pytest.mark.parametrize("evaluated", ["EN"], indirect=True)
-def test_mrr_is_that_of_llama_index(
-    evaluated: Evaluated, vector_of: Mapping[str, np.ndarray], tmp_path: Path
-) -> None:
+def test_mrr_is_that_of_llama_index(evaluated: Evaluated, vector_of: Mapping[str, np.ndarray], tmp_path: Path) -> None:
     """Its own process: importing LlamaIndex warns and changes global state. Languages are all the same to its loop."""
     vectors = {
         part: np.stack([vector_of[text] for text in evaluated.content[part].values()]) for part in ("corpus", "queries")
