@@ -92,9 +92,8 @@ async def report(evaluator: str, tmp_path_factory: pytest.TempPathFactory) -> Re
     assert code == 0, said
     async with AsyncEvaluationClient(evaluator) as client:
         found = [one async for one in client.list(state="succeeded")]
-        english = sorted(
-            (one for one in found if one.spec.dataset.endswith("english.json")), key=lambda one: one.spec.model
-        )
+        english = [one for one in found if one.spec.dataset.endswith("english.json")]
+        english.sort(key=lambda one: one.spec.model)
         compared = await client.compare([one.name for one in english])
     return Report(file, charts, [results.as_dict(one) for one in found], list(compared.pairs), said)
 

@@ -43,8 +43,8 @@ class NameServer:
         response = dns.message.make_response(dns.message.from_wire(query))
         response.flags |= dns.flags.AA
         (question,) = response.question
-        if question.rdtype == dns.rdatatype.A and str(question.name).rstrip(".") == self.name:
-            if self.addresses:
-                rows = dns.rrset.from_text(question.name, _SECONDS_TO_LIVE, "IN", "A", *self.addresses)
-                response.answer.append(rows)
+        is_asked = question.rdtype == dns.rdatatype.A and str(question.name).rstrip(".") == self.name
+        if is_asked and self.addresses:
+            rows = dns.rrset.from_text(question.name, _SECONDS_TO_LIVE, "IN", "A", *self.addresses)
+            response.answer.append(rows)
         return response.to_wire()
