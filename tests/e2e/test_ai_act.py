@@ -147,12 +147,12 @@ def test_e5_scores_what_its_own_python_package_says(evalctl: Evalctl, ai_act: Pa
 
 
 def test_windows_find_more_than_a_cut(
-    evalctl: Evalctl, ai_act: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    alone: Evalctl, ai_act: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In English; `benchmarks/windows.py` has whole sets, and the other languages."""
-    monkeypatch.setenv("EMBEDSCALE_HOME", str(evalctl.home))  # where the weights may be unpacked already
+    monkeypatch.setenv("EMBEDSCALE_HOME", str(alone.home))  # where the weights may be unpacked already
     model = catalog.models[f"{E5}-local"]
     assert isinstance(model, LocalModel)
-    content = json.loads(beginning(ai_act / "EN_dataset.json", tmp_path, CHUNKS).read_text("utf-8"))
+    content = json.loads(beginning(ai_act / "EN_dataset.json", tmp_path, chunks=20).read_text("utf-8"))
     cut, windows = scores(encoder_of(model), model.prompts, content)
     assert windows > cut + 0.05, (cut, windows)
