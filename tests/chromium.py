@@ -1,7 +1,6 @@
 """Pages opened in headless Chromium, over its DevTools protocol."""
 
 import asyncio
-import base64
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,13 +60,6 @@ class Page:
         answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
-
-    async def screenshot(self, path: Path, height: int | None = None) -> None:
-        """Write a PNG of the page, whole unless a height is given."""
-        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
-        taken = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(taken["data"]))
 
     async def call(self, method: str, **parameters: object) -> dict[str, Any]:
         number = next(self._ids)

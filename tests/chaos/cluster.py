@@ -37,11 +37,6 @@ class Cluster:
     ports: dict[str, int]
 
     @property
-    def no_disk_because(self) -> str:
-        """Why Redis' disk cannot be filled, if it cannot."""
-        return self.net.shared_because
-
-    @property
     def disk(self) -> Path:
         """Folder of Redis' append-only file."""
         return self.folder / "redis"

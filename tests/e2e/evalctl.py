@@ -1,16 +1,20 @@
 """Runs `evalctl` as a person and as a script do."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 EVALCTL = Path(sys.executable).with_name("evalctl")
+PORTS = ("--embedder-port", "--proxy-port", "--evaluator-port", "--redis-port", "--openai-port")
+"""Options of `up`."""
 
 
 @dataclass
@@ -67,10 +71,23 @@ class Evalctl:
         }
 
     def wait_until_gone(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while left := self.processes():
             assert time.monotonic() < deadline, left
             time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def up(evalctl: Evalctl, *options: str) -> Iterator[str]:
+    """Have a cluster in the home; yields what `up` printed."""
+    started = evalctl("up", "--detach", *options)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield started.stdout
+    finally:
+        stopped = evalctl("down")
+    assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
+    evalctl.wait_until_gone()
 
 
 def refused(result: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
@@ -82,3 +99,10 @@ def refused(result: "subprocess.CompletedProcess[str]", code: int, *words: str) 
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in last[0]
+
+
+def evaluated(evalctl: Evalctl, model: str, dataset: str) -> str:
+    """Id of a new evaluation."""
+    run = evalctl("run", "--model", model, "--dataset", dataset, "-o", "json")
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)["evaluations"][0]["name"].removeprefix("evaluations/")

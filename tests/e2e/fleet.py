@@ -18,10 +18,11 @@ from tests.conftest import MINILM
 
 EMBEDDING = "embedscale.v1.EmbeddingService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
-PROBE_SECONDS = 1.0
-"""A probe that is not answered within a second has failed: the default of Kubernetes."""
+PROBE_SECONDS, PROBES = 1.0, 3
+"""A probe that is not answered within a second has failed, and three such in a row count: defaults of Kubernetes."""
 START_SECONDS = 180.0
-_CALLS = 'embedscale_calls_total{code="OK",method="/embedscale.v1.EmbeddingService/Embed"}'
+END_SECONDS = 60.0
+_EMBED = "/embedscale.v1.EmbeddingService/Embed"
 
 
 @dataclass
@@ -49,16 +50,23 @@ class Pod:
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
-    async def probe(self, service: str = "", seconds: float = PROBE_SECONDS) -> str:
+    async def probe(self, service: str = "") -> str:
         """Ask as kubelet does, by a connection of its own: "serving", "not serving", or the code of a failure."""
         options = [("grpc.primary_user_agent", "kube-probe/1.37"), ("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(self.address, options) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check
             try:
-                answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=seconds)
+                answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=PROBE_SECONDS)
             except grpc.aio.AioRpcError as error:
                 return error.code().name
         return "serving" if answer.status == SERVING else "not serving"
+
+    async def state(self, service: str = "") -> str:
+        """What kubelet takes it for: what the first of three probes says that is answered in time."""
+        for _ in range(PROBES):
+            if (told := await self.probe(service)) != "DEADLINE_EXCEEDED":
+                break
+        return told
 
     async def ready(self) -> "Pod":
         deadline = time.monotonic() + START_SECONDS
@@ -71,15 +79,22 @@ class Pod:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, seconds: float) -> int:
+    async def ended(self) -> int:
         """Exit status."""
-        return await asyncio.to_thread(self.process.wait, seconds)
+        return await asyncio.to_thread(self.process.wait, END_SECONDS)
 
     async def calls(self) -> int:
         """Calls of Embed that it has answered."""
+        return await self._metric(f'embedscale_calls_total{{code="OK",method="{_EMBED}"}}')
+
+    async def calls_in_progress(self) -> int:
+        """Calls of Embed that it has not answered yet."""
+        return await self._metric(f'embedscale_calls_in_progress{{method="{_EMBED}"}}')
+
+    async def _metric(self, series: str) -> int:
         async with httpx.AsyncClient(trust_env=False) as client:
-            metrics = (await client.get(f"http://{self.host}:{self.metrics_port}/metrics")).text
-        return sum(int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith(_CALLS))
+            metrics = (await client.get(f"http://{self.host}:{self.metrics_port}/metrics", timeout=30)).text
+        return sum(int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith(series))
 
     def kill(self) -> None:
         self.process.kill()

@@ -44,10 +44,10 @@ class Load:
         else:
             self.failed.append("another answer")
 
-    async def until(self, count: int, seconds: float = 20.0) -> None:
+    async def until(self, count: int) -> None:
         """Wait for so many more answers."""
         wanted = self.answered + count
-        await eventually(lambda: self.answered >= wanted, f"{self.answered} of {wanted}; {self.failed[:3]}", seconds)
+        await eventually(lambda: self.answered >= wanted, f"{self.answered} of {wanted}; {self.failed[:3]}")
 
 
 @asynccontextmanager

@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from tests.redis_servers import until
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--scale", "0.05", "--seed", "3")
@@ -35,10 +37,13 @@ def test_who_interrupts_it_finds_nothing_left(tmp_path: Path) -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline().startswith("seed 3")
-    time.sleep(2)  # in the middle of starting everything
+    chaos = psutil.Process(process.pid)
+    until(lambda: len(chaos.children()) > 2, "nothing is started")  # some services, and not yet all
+    children = chaos.children(recursive=True)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
+    assert psutil.wait_procs(children, timeout=30)[1] == []
     namespaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     assert f"es{process.pid}-" not in namespaces
 

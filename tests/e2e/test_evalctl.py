@@ -1,4 +1,4 @@
-"""`evalctl` as a person and as a script use it, on a cluster that is up."""
+"""`evalctl` as a person and as a script use it, on a cluster that is up; `run` has a file of its own."""
 
 import csv
 import json
@@ -13,11 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from embedscale.client import EvaluationClient
-from embedscale.evaluator import builtin
-from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import E5, E5_LOCAL, MINILM, free_port
-from tests.e2e.evalctl import EVALCTL, Evalctl, refused
+from tests.e2e.evalctl import EVALCTL, Evalctl, evaluated, refused
 from tests.e2e.terminal import Terminal
 
 
@@ -70,37 +67,6 @@ def test_models_shows_one(evalctl: Evalctl) -> None:
     assert facts["revision"] == shown["revision"]
     assert "differ for queries and documents" in evalctl("models", "show", E5).stdout
     refused(evalctl("models", "show", "nothing"), 2, "nothing", MINILM)
-
-
-def test_run_prints_json_in_full_precision(evalctl: Evalctl) -> None:
-    run = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--k", "5", "-o", "json")
-    assert run.returncode == 0, run.stderr
-    (evaluation,) = json.loads(run.stdout)["evaluations"]
-    assert evaluation["metrics"]["mrr@5"] == pytest.approx(0.6835069444444445, abs=1e-12)
-    assert evaluation["intervals"]["mrr@5"][0] < evaluation["metrics"]["mrr@5"] < evaluation["intervals"]["mrr@5"][1]
-    assert (evaluation["queries"], evaluation["documents"]) == (96, 48)
-    assert "queries" in run.stderr  # progress goes elsewhere
-
-
-def test_run_prints_a_table_and_a_second_run_comes_from_the_cache(evalctl: Evalctl) -> None:
-    arguments = ("run", "--model", MINILM, "--model", E5, "--dataset", "builtin:velmar/cs", "--k", "1", "--k", "5")
-    first = evalctl(*arguments)
-    assert first.returncode == 0, first.stderr
-    assert "MRR@1" in first.stdout
-    assert "hit rate@5" in first.stdout
-    assert first.stdout.count("builtin:velmar/cs") == 2
-    second = evalctl(*arguments, "-o", "json")
-    for evaluation in json.loads(second.stdout)["evaluations"]:
-        assert evaluation["usage"]["cache_hits"] == evaluation["usage"]["inputs"] == 144
-        assert evaluation["usage"]["tokens"] == 0
-
-
-def test_run_takes_a_relative_path(evalctl: Evalctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = {"queries": {"q": "cat?"}, "corpus": {"a": "cat", "b": "stone"}, "relevant_docs": {"q": ["a"]}}
-    (tmp_path / "mine.json").write_text(json.dumps(content))
-    monkeypatch.chdir(tmp_path)
-    run = evalctl("run", "--model", MINILM, "--dataset", "mine.json", "-o", "json")
-    assert json.loads(run.stdout)["evaluations"][0]["metrics"]["mrr@5"] == 1.0
 
 
 def test_user_errors_are_one_line_with_exit_code_2(evalctl: Evalctl, tmp_path: Path) -> None:
@@ -174,69 +140,15 @@ def test_embed_stops_while_it_waits_for_texts(
         stderr=subprocess.PIPE,
     )
     with process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not list(tmp_path.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)  # from here on it waits for a line that does not come
         process.send_signal(signum)
-        assert process.wait(timeout=10) == code
+        assert process.wait(timeout=60) == code
         assert b"Traceback" not in process.stderr.read()
     assert not list(tmp_path.iterdir())
-
-
-def evaluated(evalctl: Evalctl, model: str, dataset: str, *more: str) -> str:
-    """Id of a new evaluation."""
-    run = evalctl("run", "--model", model, "--dataset", dataset, "-o", "json", *more)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)["evaluations"][0]["name"].removeprefix("evaluations/")
-
-
-def test_compare_marks_a_winner_only_where_the_test_allows_it(evalctl: Evalctl) -> None:
-    ids = [evaluated(evalctl, model, "builtin:velmar/hu") for model in (MINILM, E5_LOCAL)]
-    compared = json.loads(evalctl("compare", *ids, "-o", "json").stdout)
-    (comparison,) = compared["comparisons"]
-    assert comparison["winner"] == f"evaluations/{ids[1]}"
-    assert comparison["pairs"][0]["adjusted_p_value"] < 0.05
-    table = evalctl("compare", *ids).stdout.splitlines()
-    (head,) = (row for row, line in enumerate(table) if "BETTER WITH" in line)
-    asked = [text[:40] for text in builtin.load("builtin:velmar/hu").query_texts.values()]
-    assert table[head + 1 :]
-    assert all(any(text in line for text in asked) for line in table[head + 1 :])
-    assert [line.split()[0] for line in table if line.rstrip().endswith("*")] == [E5_LOCAL]
-    twin = evaluated(evalctl, MINILM, "builtin:velmar/hu")
-    same = json.loads(evalctl("compare", ids[0], twin, "-o", "json").stdout)["comparisons"][0]
-    assert (same["winner"], same["pairs"][0]["difference"], same["pairs"][0]["p_value"]) == (None, 0.0, 1.0)
-    assert "*" not in evalctl("compare", ids[0], twin).stdout
-    other = evaluated(evalctl, MINILM, "builtin:velmar/en")
-    refused(evalctl("compare", ids[0], other), 2, "no two of these")
-
-
-def test_gates_decide_the_exit_code(evalctl: Evalctl, tmp_path: Path) -> None:
-    good = evaluated(evalctl, E5_LOCAL, "builtin:velmar/hu")
-    run = ("run", "--model", MINILM, "--dataset", "builtin:velmar/hu")
-    passed = evalctl(*run, "--fail-under", "mrr@3>=0.01", "-o", "json")
-    assert (passed.returncode, json.loads(passed.stdout)["gates"][0]["passed"]) == (0, True)
-    assert "mrr@3" in json.loads(passed.stdout)["evaluations"][0]["metrics"]
-    failed = evalctl(*run, "--fail-under", "mrr@5>=0.9", "--fail-under", "mrr@5>=0.01")
-    assert failed.returncode == 1
-    assert [line.split()[0] for line in failed.stderr.splitlines() if "@5>=" in line] == ["FAILED", "passed"]
-    worse = evalctl(*run, "--baseline", good, "--max-regression", "0.01")
-    assert worse.returncode == 1
-    assert "FAILED" in worse.stderr
-    allowed = evalctl(*run, "--baseline", good, "--max-regression", "0.5")
-    assert (allowed.returncode, "passed" in allowed.stderr) == (0, True)
-    same = json.loads(passed.stdout)["evaluations"][0]["name"]
-    assert evalctl(*run, "--baseline", same).returncode == 0
-    (tmp_path / "plan.yaml").write_text(
-        f"models: [{MINILM}]\ndatasets: [builtin:velmar/hu]\nfail_under: [mrr@5>=0.9]\n"
-    )
-    assert evalctl("run", "-f", str(tmp_path / "plan.yaml")).returncode == 1
-    shallow = evalctl(*run, "--k", "10", "--baseline", good)
-    refused(shallow, 2, "ends at the cutoff 5, before 10")
-    assert "corpus" not in shallow.stderr
-    stranger = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--baseline", good)
-    assert (stranger.returncode, "another data set" in stranger.stderr) == (2, True)
 
 
 def test_doctor_finds_all_well_and_what_is_not(evalctl: Evalctl) -> None:
@@ -289,40 +201,6 @@ def test_bash_completes_words_with_colons_at_a_terminal(evalctl: Evalctl) -> Non
         terminal.type("--dataset builtin:velmar/e\t", "--dataset builtin:velmar/en ")
 
 
-def test_ctrl_c_during_run_cancels_the_evaluation(evalctl: Evalctl) -> None:
-    process = evalctl.start("run", "--model", E5, "--dataset", "builtin:velmar/fr", "--dataset", "builtin:velmar/hu")
-    for line in process.stdout:
-        if "corpus" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in rest
-    state = json.loads((evalctl.home / "cluster.json").read_text())
-    with EvaluationClient(state["evaluation_address"]) as client:
-        newest = list(client.list())[:2]
-    assert {one.state for one in newest} == {pb.EVALUATION_STATE_CANCELLED}
-
-
-def test_run_sweeps_indexes_and_prints_them(evalctl: Evalctl) -> None:
-    result = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "hnsw:m=8", "--dims", "128",
-                     "--encoding", "int8", "-o", "json")  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    variants = json.loads(result.stdout)["evaluations"][0]["variants"]
-    assert len(variants) == 2 * 2 * 2
-    assert variants[0]["metrics"]["mrr@5"] == pytest.approx(0.6835069444444445, abs=1e-12)
-    assert variants[1]["index"] == "hnsw:m=8,ef_construction=200,ef_search=64"
-    wrong = evalctl("run", "--model", MINILM, "--dataset", "builtin:velmar/en", "--index", "tree")
-    assert wrong.returncode == 2
-    assert "tree" in wrong.stderr
-
-
-def test_version_and_help(alone: Evalctl) -> None:
+def test_version_says_what_is_installed(alone: Evalctl) -> None:
     assert alone("version").stdout.startswith("embedscale ")
     assert set(json.loads(alone("version", "-o", "json").stdout)) == {"embedscale", "grpcio", "protobuf", "python"}
-    listed = alone("--help").stdout
-    commands = ("up", "down", "models", "embed", "run", "list", "show", "watch", "cancel", "delete", "export", "demo")
-    for command in (*commands, "version"):
-        assert f"  {command} " in listed
-        shown = alone(command, "--help").stdout
-        assert f"Example: evalctl {command}" in shown

@@ -47,6 +47,7 @@ def folder(tmp_path: Path) -> Path:
     return work
 
 
+@pytest.mark.slow
 def test_the_guide_is_true(alone: Evalctl, folder: Path) -> None:
     port = str(free_port())
     text = GUIDE.read_text("utf-8").replace(SERVED, port)

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Sequence
 
 import dns.flags
 import dns.message
@@ -15,10 +14,9 @@ _SECONDS_TO_LIVE = 1
 class NameServer:
     """Answers queries for `name` over UDP until it is closed; `addresses` are IPv4, and may be changed at any time."""
 
-    def __init__(self, name: str, addresses: Sequence[str] = ()) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.addresses = list(addresses)
-        self.queries = 0
+        self.addresses: list[str] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._answer, daemon=True)
@@ -45,9 +43,8 @@ class NameServer:
         response = dns.message.make_response(dns.message.from_wire(query))
         response.flags |= dns.flags.AA
         (question,) = response.question
-        if question.rdtype == dns.rdatatype.A and str(question.name).rstrip(".") == self.name:
-            self.queries += 1
-            if self.addresses:
-                rows = dns.rrset.from_text(question.name, _SECONDS_TO_LIVE, "IN", "A", *self.addresses)
-                response.answer.append(rows)
+        is_asked = question.rdtype == dns.rdatatype.A and str(question.name).rstrip(".") == self.name
+        if is_asked and self.addresses:
+            rows = dns.rrset.from_text(question.name, _SECONDS_TO_LIVE, "IN", "A", *self.addresses)
+            response.answer.append(rows)
         return response.to_wire()

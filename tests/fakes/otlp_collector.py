@@ -57,7 +57,7 @@ class Collector(TraceServiceServicer):
     def trace(self, trace: str) -> dict[str, Received]:
         return {one.id: one for one in list(self.spans) if one.trace == trace}
 
-    def wait(self, arrived: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait(self, arrived: Callable[[], Any], seconds: float = 60) -> Any:
         """What `arrived` returns once it is true of what has come."""
         deadline = time.monotonic() + seconds
         while not (result := arrived()):

@@ -13,6 +13,7 @@ from embedscale.cli.evaluations import Wanted, run_all
 from embedscale.cli.home import Home
 from embedscale.cli.live import live_view
 from embedscale.cli.local_cluster import DEFAULT_MODELS, LocalCluster, Ports
+from embedscale.cli.output_file import reserved
 from embedscale.client import AsyncEvaluationClient
 
 MODELS = (*DEFAULT_MODELS, "multilingual-e5-small")
@@ -30,11 +31,9 @@ async def demo(chart: Path) -> None:
 
     Example: evalctl demo
     """
-    chart.parent.mkdir(parents=True, exist_ok=True)
-    chart.open("ab").close()  # better to fail now than after the work
     home = Home()
     wanted = [Wanted(model, f"builtin:velmar/{language}") for language in LANGUAGES for model in MODELS]
-    with home.owned():
+    with reserved(chart), home.owned():
         click.echo("starting the cluster")
         async with LocalCluster(home, Ports(), report=lambda line: click.echo(f"  {line}")) as state:
             home.publish(replace(state, pid=os.getpid()))

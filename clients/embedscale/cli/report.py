@@ -8,6 +8,7 @@ import click
 from embedscale.cli import options
 from embedscale.cli.errors import CommandFailed, asynchronous
 from embedscale.cli.exit_codes import EXIT_USER
+from embedscale.cli.output_file import reserved
 
 
 @click.command()
@@ -33,16 +34,9 @@ async def report(references: Sequence[str], out: Path, folder: Path | None, metr
         from embedscale.cli.reports.page import page
     except ImportError:
         raise CommandFailed("a report needs more packages: pip install 'embedscale[report]'", EXIT_USER) from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = not out.exists()
-    out.open("ab").close()  # better to fail now than after the work
-    try:
+    with reserved(out):
         async with options.evaluation_client(address) as client:
             gathered = await gather(client, references, metric)
-    except BaseException:
-        if new:
-            out.unlink()
-        raise
     drawn = charts(gathered)
     out.write_text(page(gathered, drawn), "utf-8")
     click.echo(gathered["recommendation"]["sentence"])
