@@ -1,7 +1,7 @@
 """Whatever an upstream does, the proxy answers with the right status, loses no row and leaks nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -34,6 +34,7 @@ CATALOG = Catalog.model_validate(
 
 
 STRANGE = [
+    *("invalid json", "other model", "float16", "long"),
     *("html", "null", "string", "list", "no data", "null row", "missing row", "same index", "null index"),
     *("bad base64", "short vector", "null usage", "endless usage", "huge number", "deep json"),
 ]
@@ -60,16 +61,13 @@ async def proxy(
     own_redis: RedisServer,
     channel_to: Callable,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Proxy]:
+    request: pytest.FixtureRequest,
+) -> Proxy:
+    """Options of the proxy are the fixture's parameter. It waits long: a busy machine is no fault of the upstream."""
     monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_FAKE", "sk-very-secret")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-vendor")
-    settings = ProxySettings(
-        upstreams={"fake": upstream.url},
-        redis_url=own_redis.url,
-        upstream_timeout_seconds=1,
-        upstream_retries=1,
-        drain_seconds=0,
-    )
+    options = {"upstream_timeout_seconds": 20, "upstream_retries": 1, "drain_seconds": 0} | getattr(request, "param", {})
+    settings = ProxySettings(upstreams={"fake": upstream.url}, redis_url=own_redis.url, **options)
     address = await served(stack, bootstrap.build(settings, CATALOG), settings)
     return Proxy(EmbeddingServiceStub(channel_to(address)))
 
@@ -89,10 +87,6 @@ async def test_rows_are_right_in_every_form_that_an_upstream_may_answer_in(
 @pytest.mark.parametrize(
     ("fault", "code", "reason", "calls"),
     [
-        *(
-            (fault, "FAILED_PRECONDITION", "UPSTREAM_CHANGED", 1)
-            for fault in ("html", "null", "string", "list", "no data")
-        ),
         *((fault, "FAILED_PRECONDITION", "UPSTREAM_CHANGED", 1) for fault in STRANGE),
         ("nan", "INTERNAL", "NON_FINITE_EMBEDDING", 1),
         ("http401", "FAILED_PRECONDITION", "UPSTREAM_REFUSED_KEY", 1),
@@ -102,16 +96,10 @@ async def test_rows_are_right_in_every_form_that_an_upstream_may_answer_in(
         ("http429", "RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED", 2),
         ("http500", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("http503", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
-        *(
-            (fault, "FAILED_PRECONDITION", "UPSTREAM_CHANGED", 1)
-            for fault in ("invalid json", "other model", "float16", "long")
-        ),
         ("http408", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("http409", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("half", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
-        ("slow", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
         ("reset", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
-        ("hang", "UNAVAILABLE", "UPSTREAM_UNAVAILABLE", 2),
     ],
 )
 async def test_a_fault_has_its_status_and_nothing_of_it_is_kept(
@@ -127,6 +115,16 @@ async def test_a_fault_has_its_status_and_nothing_of_it_is_kept(
     np.testing.assert_array_equal(
         np.frombuffer(response.embeddings, "<f4").reshape(2, DIMENSIONS), [vector("a"), vector("b")]
     )
+
+
+@pytest.mark.parametrize("proxy", [{"upstream_timeout_seconds": 1}], indirect=True)
+@pytest.mark.parametrize("fault", ["slow", "hang"])
+async def test_an_answer_that_is_not_there_in_time_is_given_up(
+    proxy: Proxy, upstream: FaultyUpstream, fault: str
+) -> None:
+    before, upstream.fault = upstream.calls, fault
+    assert (await failure(proxy.embed("a")))[:2] == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
+    assert upstream.calls - before == 2
 
 
 async def test_neither_key_nor_the_upstreams_words_reach_a_caller(proxy: Proxy, upstream: FaultyUpstream) -> None:
@@ -164,7 +162,7 @@ async def test_one_upstream_that_is_down_leaves_the_other_serving(
     two = Catalog(models={"remote": entry, "down": entry.model_copy(update={"upstream": "down"})})
     nowhere = f"http://127.0.0.1:{free_port()}/v1"
     settings = ProxySettings(upstreams={"fake": upstream.url, "down": nowhere}, upstream_retries=0, drain_seconds=0)
-    address = await asyncio.wait_for(served(stack, bootstrap.build(settings, two), settings), 20)
+    address = await asyncio.wait_for(served(stack, bootstrap.build(settings, two), settings), 60)
     stub = EmbeddingServiceStub(channel_to(address))
     await Proxy(stub).embed("a")
     models = {model.name: model for model in (await stub.ListModels(pb.ListModelsRequest())).models}
