@@ -1,6 +1,8 @@
 """Whatever an upstream does, the proxy answers with the right status, loses no row and leaks nothing."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,21 +18,10 @@ from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import RedisServer, free_port, served
 from tests.contract.test_embedding_service import failure
+from tests.contract.test_upstream_packing import MODEL
 from tests.fakes.faulty_upstream import DIMENSIONS, FaultyUpstream, running, vector
 
-CATALOG = Catalog.model_validate(
-    {
-        "models": {
-            "remote": {
-                "engine": "openai",
-                "upstream": "fake",
-                "upstream_model": "upstream-model",
-                "dimensions": DIMENSIONS,
-                "max_tokens": 0,
-            }
-        }
-    }
-)
+CATALOG = Catalog.model_validate({"models": {"remote": MODEL}})
 
 
 STRANGE = [
@@ -122,9 +113,10 @@ async def test_a_fault_has_its_status_and_nothing_of_it_is_kept(
 async def test_an_answer_that_is_not_there_in_time_is_given_up(
     proxy: Proxy, upstream: FaultyUpstream, fault: str
 ) -> None:
-    before, upstream.fault = upstream.calls, fault
+    before, upstream.fault, started = upstream.calls, fault, time.monotonic()
     assert (await failure(proxy.embed("a")))[:2] == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
     assert upstream.calls - before == 2
+    assert time.monotonic() - started < 2 * 3  # which it would take to hear both answers out
 
 
 async def test_neither_key_nor_the_upstreams_words_reach_a_caller(proxy: Proxy, upstream: FaultyUpstream) -> None:
@@ -170,3 +162,16 @@ async def test_one_upstream_that_is_down_leaves_the_other_serving(
     assert models["down"].state == pb.MODEL_STATE_LOADING
     found = await failure(stub.Embed(pb.EmbedRequest(model="down", inputs=[pb.Input(text="a")])))
     assert found[:2] == (grpc.StatusCode.UNAVAILABLE, "STARTING")
+
+
+@pytest.mark.parametrize("proxy", [{"upstream_retries": 0}], indirect=True)
+async def test_logs_hold_neither_key_nor_the_upstreams_words(
+    proxy: Proxy, upstream: FaultyUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for fault in ("http400", "http401", "http429", "http500", "html", "reset", "nan"):
+        upstream.fault = fault
+        await failure(proxy.embed("a"))
+    assert upstream.headers["authorization"] == "Bearer sk-very-secret"
+    assert "secret" not in caplog.text
+    assert "authorization" not in caplog.text.lower()
