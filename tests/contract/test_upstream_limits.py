@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack
 import grpc
 import numpy as np
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
-from grpc_status import rpc_status
 
 from embedscale.embedding.redis_store import RedisStore
 from embedscale.openai_proxy import shared_state
@@ -21,7 +19,7 @@ from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import RedisServer
 from tests.contract.test_embedding_service import failure
-from tests.contract.test_upstream_packing import embed, expected, proxied
+from tests.contract.test_upstream_packing import embed, expected, proxied, retry_seconds
 from tests.fakes.faulty_upstream import FaultyUpstream, running
 from tests.waiting import eventually
 
@@ -135,14 +133,6 @@ async def test_a_limiter_goes_on_alone_when_redis_dies(state: SharedState, own_r
     started = before, time.monotonic()
     assert may_be_apart(started, await opening(limiter), 1 / 0.3)
     assert time.monotonic() - before < shared_state._PATIENCE_SECONDS  # nobody waits for Redis
-
-
-async def retry_seconds(call: object) -> tuple[str, float]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    delay = RetryInfo()
-    assert any(packed.Unpack(delay) for packed in rpc_status.from_call(caught.value).details)
-    return caught.value.code().name, delay.retry_delay.ToTimedelta().total_seconds()
 
 
 async def test_a_request_waits_for_its_turn_within_its_deadline_and_is_refused_at_once_beyond(

@@ -3,12 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import grpc
 import numpy as np
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.embedding.catalog import Catalog
@@ -58,6 +60,15 @@ async def embed(stub: EmbeddingServiceStub, texts: Sequence[str], seconds: float
     request = pb.EmbedRequest(model="remote", inputs=[pb.Input(text=text) for text in texts])
     response = await stub.Embed(request, timeout=seconds)
     return np.frombuffer(response.embeddings, "<f4").reshape(-1, DIMENSIONS)
+
+
+async def retry_seconds(call: Awaitable[object]) -> tuple[str, float]:
+    """Status of a call that fails, and in how many seconds it may be made again."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    delay = RetryInfo()
+    assert any(packed.Unpack(delay) for packed in rpc_status.from_call(caught.value).details)
+    return caught.value.code().name, delay.retry_delay.ToTimedelta().total_seconds()
 
 
 def expected(texts: Sequence[str]) -> np.ndarray:
