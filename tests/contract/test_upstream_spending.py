@@ -13,10 +13,10 @@ from prometheus_client import REGISTRY
 
 from embedscale.client import AsyncEvaluationClient
 from embedscale.core.errors import SpendingLimitReached
+from embedscale.embedding.redis_store import RedisStore
 from embedscale.evaluator import bootstrap as evaluator_bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_proxy import shared_state
-from embedscale.embedding.redis_store import RedisStore
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
 from embedscale.servicekit.redis_url import parse_redis_url
