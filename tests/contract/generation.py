@@ -57,7 +57,7 @@ async def evaluator_of(stack: AsyncExitStack, address: str, folder: Path, chat_m
 async def opened_evaluator(
     stack: AsyncExitStack, address: str, folder: Path, url: str, **options: Any
 ) -> AsyncEvaluationClient:
-    """A client of an evaluator whose chat models are at `url`, the writer with these options, until the stack is left."""
+    """A client of an evaluator whose chat models are at `url`, the writer with options, until the stack is left."""
     models = write_chat_models(folder / "chat.yaml", url, **options)
     evaluator = await evaluator_of(stack, address, folder, models, chunk_tokenizer=MINILM)
     return await stack.enter_async_context(AsyncEvaluationClient(evaluator))

@@ -1,4 +1,4 @@
-"""The gateway over plain HTTP: bodies that no good client sends, keys, time, callers that leave, servers that are away."""
+"""The gateway over plain HTTP: bodies that no good client sends, keys, time, callers that leave, servers away."""
 
 import asyncio
 import logging
