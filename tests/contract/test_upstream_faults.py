@@ -57,10 +57,8 @@ async def proxy(
     """Options of the proxy are the fixture's parameter. It waits long: a busy machine is no fault of the upstream."""
     monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_FAKE", "sk-very-secret")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-vendor")
-    options = {"upstream_timeout_seconds": 20, "upstream_retries": 1, "drain_seconds": 0} | getattr(
-        request, "param", {}
-    )
-    settings = ProxySettings(upstreams={"fake": upstream.url}, redis_url=own_redis.url, **options)
+    options = {"upstream_timeout_seconds": 20, "upstream_retries": 1} | getattr(request, "param", {})
+    settings = ProxySettings(upstreams={"fake": upstream.url}, redis_url=own_redis.url, drain_seconds=0, **options)
     address = await served(stack, bootstrap.build(settings, CATALOG), settings)
     return Proxy(EmbeddingServiceStub(channel_to(address)))
 
