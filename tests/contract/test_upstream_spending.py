@@ -126,7 +126,7 @@ async def test_a_caller_who_gives_up_takes_nothing_along_that_redis_was_to_be_to
     monkeypatch.setattr(state, "_passed_over_until", math.inf)
     day = await spending.reserve(0.6)
     monkeypatch.setattr(state, "_passed_over_until", 0.0)
-    own_redis.client.client_pause(1000)
+    own_redis.client.client_pause(500)  # a socket gives up after a second
     reserving = asyncio.create_task(spending.reserve(0.1))
     await asyncio.sleep(0.03)
     reserving.cancel()
