@@ -191,7 +191,7 @@ async def test_what_the_folder_says_is_in_the_fingerprint(saved: Saved) -> None:
     seen = set()
 
     async def add() -> None:
-        engine = TorchEngine("model", entry(folder), device="cpu", token_budget=64)
+        engine = TorchEngine("model", entry(folder, runtime="torch"), device="cpu", token_budget=64)
         await engine.start()
         seen.add(engine.fingerprint(Truncation.END))
         await engine.close()
