@@ -11,7 +11,7 @@ from embedscale.client import AsyncEvaluationClient
 from embedscale.evaluator import bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.conftest import served
+from tests.conftest import MINILM, served
 from tests.fakes.chat_endpoint import paragraph
 
 CHAT = "writer"
@@ -52,6 +52,15 @@ async def evaluator_of(stack: AsyncExitStack, address: str, folder: Path, chat_m
         **settings,
     )
     return await served(stack, bootstrap.build(chosen), chosen)
+
+
+async def opened_evaluator(
+    stack: AsyncExitStack, address: str, folder: Path, url: str, **options: Any
+) -> AsyncEvaluationClient:
+    """A client of an evaluator whose chat models are at `url`, the writer with options, until the stack is left."""
+    models = write_chat_models(folder / "chat.yaml", url, **options)
+    evaluator = await evaluator_of(stack, address, folder, models, chunk_tokenizer=MINILM)
+    return await stack.enter_async_context(AsyncEvaluationClient(evaluator))
 
 
 async def generated(

@@ -20,6 +20,7 @@ from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.pooling import POOLINGS
 from embedscale.embedding.catalog import LocalModel, Source
+from tests.contract.onnx_graphs import graphs_in
 from tests.contract.test_local_models import Normalize, Pooling, Transformer
 from tests.fakes import tiny_models
 
@@ -55,9 +56,7 @@ TEXTS = [*texts(14, 40), "one", "?", ""]
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Graphs of the tiny models are not left behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMBEDSCALE_HOME", str(tmp_path_factory.mktemp("home")))
+    with graphs_in(tmp_path_factory.mktemp("home")):
         yield
 
 

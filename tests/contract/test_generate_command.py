@@ -117,13 +117,15 @@ async def test_the_spending_limit_is_one_line_that_says_what_to_do(
 
 
 async def test_what_is_wrong_is_said_in_a_line(where: tuple[str, str], tmp_path: Path) -> None:
-    for changed, words in (
-        (("--lang", "tlh"), "there are prompts for"),
-        (("--model", "nobody"), "is not a chat model"),
-        (("--judge", "nobody"), "is not a chat model"),
-        (("--overlap", "24"), "chunking.overlap_tokens"),
-    ):
-        code, out, err = await evalctl("generate", "documents", *HOW, *changed, "-y", *where, folder=tmp_path)
+    faults = {
+        ("--lang", "tlh"): "there are prompts for",
+        ("--model", "nobody"): "is not a chat model",
+        ("--judge", "nobody"): "is not a chat model",
+        ("--overlap", "24"): "chunking.overlap_tokens",
+    }
+    asked = ("generate", "documents", *HOW, "-y", *where)
+    answers = await asyncio.gather(*(evalctl(*asked, *changed, folder=tmp_path) for changed in faults))
+    for (code, out, err), words in zip(answers, faults.values(), strict=True):
         assert (code, out) == (2, "")
         assert words in err.splitlines()[-1]
 

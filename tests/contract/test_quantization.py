@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(scope="module", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
@@ -41,9 +41,16 @@ def encoder(catalog: Catalog, device: str, **changes: object) -> Encoder:
     return Encoder(FOLDER, entry(catalog, **changes), device=device, token_budget=1024)
 
 
+@pytest.fixture(scope="module")
+def exact(catalog: Catalog, device: str) -> Encoder:
+    return encoder(catalog, device)
+
+
 @pytest.mark.parametrize(("changes", "least"), LEAST_COSINE)
-def test_vectors_stay_near_those_of_float32(catalog: Catalog, device: str, changes: dict, least: float) -> None:
-    exact, quantized = encoder(catalog, device), encoder(catalog, device, **changes)
+def test_vectors_stay_near_those_of_float32(
+    catalog: Catalog, device: str, exact: Encoder, changes: dict, least: float
+) -> None:
+    quantized = encoder(catalog, device, **changes)
     found = matrix(quantized, TEXTS)
     cosines = (matrix(exact, TEXTS) * found).sum(1)
     assert least <= cosines.mean() < 0.99999  # it did quantize

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.weights import WeightsError, cache_folder
 from embedscale.embedding.catalog import Catalog, LocalModel
 from tests.conftest import MINILM
+from tests.contract.onnx_graphs import graphs_in, vectors_by_onnxruntime
 from tests.contract.test_local_models import FOLDER, LONG, TEXTS, matrix
 from tests.fakes import tiny_models
 
@@ -28,9 +29,9 @@ LEAST_COSINE, MEAN_COSINE, LEAST_INVARIANCE = 0.99, 0.997, 0.99999
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EMBEDSCALE_HOME", str(tmp_path / "home"))
-    return cache_folder()
+def home(tmp_path: Path) -> Iterator[Path]:
+    with graphs_in(tmp_path / "home"):
+        yield cache_folder()
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def int8(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMBEDSCALE_HOME", str(tmp_path_factory.mktemp("int8")))
-        yield Encoder(FOLDER, catalog.models[INT8], device="cpu", token_budget=1024)
+def int8(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    with graphs_in(tmp_path_factory.mktemp("int8")):
+        return Encoder(FOLDER, catalog.models[INT8], device="cpu", token_budget=1024)
 
 
 def entry(folder: Path, **changes: object) -> LocalModel:
@@ -74,10 +74,14 @@ def test_a_second_load_takes_the_graph_from_the_cache(tiny: Path, home: Path, mo
     assert len(list(home.iterdir())) == 1
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
 @pytest.mark.parametrize("file", ["model.onnx", "model.bin", "model.json"])
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
+@pytest.mark.parametrize("damage", [Path.unlink, cut])
 def test_a_damaged_graph_is_made_anew(
-    tiny: Path, home: Path, file: str, damage: object, caplog: pytest.LogCaptureFixture
+    tiny: Path, home: Path, file: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = matrix(encoder(tiny), TEXTS)
     (kept,) = home.iterdir()
@@ -106,7 +110,6 @@ def test_what_fails_or_is_wrong_stays_with_torch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(runtimes, name, value)
-    monkeypatch.setattr(runtimes, "_elsewhere", lambda work, *arguments: work(*arguments))
     quantization = {"quantization": "int8"} if name == "_LEAST_COSINE" else {}
     with caplog.at_level(logging.WARNING):
         assert runtime(encoder(tiny, **quantization)) == "torch"
@@ -122,13 +125,9 @@ def test_a_cache_that_cannot_be_written_leaves_torch(tiny: Path, tmp_path: Path)
     assert runtime(encoder(tiny)) == "torch"
 
 
-def _vectors(folder: Path) -> np.ndarray:
-    return matrix(encoder(folder), ["the red house", "one"])
-
-
 def test_processes_that_export_at_once_agree_and_leave_nothing_else(tiny: Path, home: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        first, second = pool.map(_vectors, [tiny] * 2)
+        first, second = pool.map(vectors_by_onnxruntime, [tiny] * 2)
     np.testing.assert_array_equal(first, second)
     assert [path.name.partition("-")[0] for path in home.iterdir()] == ["onnx"]
 
@@ -158,7 +157,8 @@ async def test_each_runtime_and_quantization_is_a_vector_space_of_its_own(tiny: 
 
 
 def test_int8_stays_near_float32(catalog: Catalog, int8: Encoder) -> None:
-    exact = Encoder(FOLDER, catalog.models[MINILM], device="cpu", token_budget=1024)
+    by_torch = catalog.models[MINILM].model_copy(update={"runtime": "torch"})
+    exact = Encoder(FOLDER, by_torch, device="cpu", token_budget=1024)
     cosines = (matrix(exact, [*TEXTS, LONG]) * matrix(int8, [*TEXTS, LONG])).sum(1)
     assert LEAST_COSINE <= cosines.min() < 0.99999  # it did quantize
     assert cosines.mean() >= MEAN_COSINE

@@ -142,6 +142,18 @@ async def test_a_volume_of_kubernetes_is_followed(
     assert await serial_number(server, credentials) != first
 
 
+def spoil(credentials: Credentials, damage: str) -> None:
+    if damage == "half":
+        content = credentials.certificate.read_bytes()
+        credentials.certificate.write_bytes(content[: len(content) // 3])
+    elif damage == "foreign key":
+        trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(credentials.key)
+    elif damage == "gone":
+        credentials.key.unlink()
+    else:
+        credentials.key.write_text("not a key")
+
+
 @pytest.mark.parametrize("damage", ["half", "foreign key", "gone", "text"])
 async def test_what_cannot_be_used_changes_nothing_and_is_logged_once(
     stack: AsyncExitStack, credentials: Credentials, caplog: pytest.LogCaptureFixture, damage: str
@@ -150,14 +162,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_logged_once(
     first = await serial_number(server, credentials)
     content = credentials.certificate.read_bytes()
     key = credentials.key.read_bytes()
-    if damage == "half":
-        credentials.certificate.write_bytes(content[: len(content) // 3])
-    elif damage == "foreign key":
-        trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(credentials.key)
-    elif damage == "gone":
-        credentials.key.unlink()
-    else:
-        credentials.key.write_text("not a key")
+    spoil(credentials, damage)
     for _ in range(3):
         assert await serial_number(server, credentials) == first
     assert [record.levelname for record in caplog.records if "tls.key" in record.getMessage()] == ["ERROR"]
@@ -170,12 +175,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_logged_once(
 
 @pytest.mark.parametrize("damage", ["foreign key", "gone", "text"])
 async def test_a_server_does_not_start_with_what_it_cannot_use(credentials: Credentials, damage: str) -> None:
-    if damage == "foreign key":
-        trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(credentials.key)
-    elif damage == "gone":
-        credentials.key.unlink()
-    else:
-        credentials.key.write_text("not a key")
+    spoil(credentials, damage)
     settings = EmbeddingServerSettings(**credentials.server)
     with pytest.raises(UnusableFiles, match=r"tls\.key"):
         await Server(build_application([HashEngine()], settings), settings).listen()

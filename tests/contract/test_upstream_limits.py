@@ -1,39 +1,27 @@
-"""Limits of rate and spending hold over replicas, waiting ends with the caller's deadline, and Redis may be away."""
+"""Limits of rate hold over replicas, waiting ends with the caller's deadline, and Redis may be away."""
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
-from grpc_status import rpc_status
-from prometheus_client import REGISTRY
 
-from embedscale.client import AsyncEvaluationClient
-from embedscale.core.errors import SpendingLimitReached
 from embedscale.embedding.redis_store import RedisStore
-from embedscale.evaluator import bootstrap as evaluator_bootstrap
-from embedscale.evaluator.settings import EvaluatorSettings
+from embedscale.openai_proxy import shared_state
 from embedscale.openai_proxy.limiter import SharedLimiter
 from embedscale.openai_proxy.shared_state import SharedState
-from embedscale.openai_proxy.spending import Spending
 from embedscale.servicekit.rate_limits import Limiter, LocalLimiter, buckets
 from embedscale.servicekit.redis_url import parse_redis_url
-from embedscale.v1 import embedding_service_pb2 as pb
-from embedscale.v1 import evaluation_service_pb2 as evaluation_pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.conftest import RedisServer, served
-from tests.contract.conftest import finished
+from tests.conftest import RedisServer
 from tests.contract.test_embedding_service import failure
-from tests.contract.test_upstream_packing import embed, expected, proxied
+from tests.contract.test_upstream_packing import embed, expected, proxied, retry_seconds
 from tests.fakes.faulty_upstream import FaultyUpstream, running
+from tests.waiting import eventually
 
 MakeLimiter = Callable[[int, int], Limiter]
 
@@ -42,6 +30,12 @@ MakeLimiter = Callable[[int, int], Limiter]
 def upstream() -> Iterator[FaultyUpstream]:
     with running() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies wait for Redis a quarter of a second; a busy machine may hold it up for longer."""
+    monkeypatch.setattr(shared_state, "_PATIENCE_SECONDS", 5.0)
 
 
 @pytest.fixture
@@ -63,44 +57,48 @@ def make_limiter(request: pytest.FixtureRequest, state: SharedState) -> MakeLimi
     return make
 
 
-async def retry_seconds(call: object) -> tuple[str, float]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    delay = RetryInfo()
-    assert any(packed.Unpack(delay) for packed in rpc_status.from_call(caught.value).details)
-    return caught.value.code().name, delay.retry_delay.ToTimedelta().total_seconds()
+async def opening(limiter: Limiter, tokens: int = 1) -> tuple[float, float]:
+    """Earliest and latest time at which a reserved call may begin: the machine may hold up question and answer."""
+    asked = time.monotonic()
+    wait = await limiter.reserve(tokens, 1e6)
+    return asked + wait, time.monotonic() + wait
+
+
+def may_be_apart(first: tuple[float, float], later: tuple[float, float], seconds: float) -> bool:
+    """Whether two calls may begin so many seconds apart, as far as is known of them."""
+    return later[0] - first[1] - 0.01 <= seconds <= later[1] - first[0] + 0.01
 
 
 async def test_no_minute_has_more_than_its_limit(make_limiter: MakeLimiter) -> None:
-    limiter = make_limiter(60, 0)
-    starts = sorted([await limiter.reserve(1, 1e6) for _ in range(200)])
-    assert starts[5] <= 0.01 < starts[6]
-    assert all(later - first >= 60 - 0.5 for first, later in zip(starts, starts[60:], strict=False))
-    assert starts[-1] == pytest.approx((200 - 6) / 0.9, abs=1.5)
+    limiter = make_limiter(20, 0)
+    openings = [await opening(limiter) for _ in range(200)]
+    assert all(later[1] - first[0] >= 60 - 0.01 for first, later in zip(openings, openings[20:], strict=False))
+    assert may_be_apart(openings[0], openings[-1], (200 - 2) / 0.3)  # two at once, the rest at nine tenths of the rate
 
 
 async def test_tokens_are_limited_too_and_a_call_above_the_burst_waits_for_a_full_bucket(
     make_limiter: MakeLimiter,
 ) -> None:
     limiter = make_limiter(0, 6000)
-    assert await limiter.reserve(3000, 1e6) == 0
-    assert await limiter.reserve(1, 1e6) == pytest.approx(3000 / 90 - 600 / 90, abs=0.5)
+    first = await opening(limiter, 3000)
+    assert may_be_apart(first, await opening(limiter), (3001 - 600) / 90)
 
 
 async def test_what_would_wait_too_long_is_not_reserved(make_limiter: MakeLimiter) -> None:
-    limiter = make_limiter(0, 600)
-    assert await limiter.reserve(60, 0) == 0
-    first = await limiter.reserve(60, 1.0)
-    assert first > 1
-    assert await limiter.reserve(60, 1e6) == pytest.approx(first, abs=0.3)
+    limiter = make_limiter(0, 60)
+    first = await opening(limiter, 6)
+    assert await limiter.reserve(6, 1.0) > 1
+    assert may_be_apart(first, await opening(limiter, 6), 6 / 0.9)
 
 
 async def test_a_pause_holds_everything_and_is_never_shortened(make_limiter: MakeLimiter) -> None:
     limiter = make_limiter(0, 0)
+    before = time.monotonic()
     await limiter.pause(5)
+    paused = before, time.monotonic()
     await limiter.pause(1)
-    assert await limiter.reserve(1, 1e6) == pytest.approx(5, abs=0.3)
-    assert limiter.opens_at > time.monotonic() + 4
+    assert may_be_apart(paused, await opening(limiter), 5)
+    assert limiter.opens_at >= before + 5 - 0.01
 
 
 async def test_a_pause_that_redis_did_not_hear_of_holds_here(
@@ -108,80 +106,66 @@ async def test_a_pause_that_redis_did_not_hear_of_holds_here(
 ) -> None:
     limiter = SharedLimiter("u", buckets(60, 0), state)
     monkeypatch.setattr(state, "_passed_over_until", math.inf)
+    before = time.monotonic()
     await limiter.pause(5)
+    paused = before, time.monotonic()
     monkeypatch.setattr(state, "_passed_over_until", 0.0)
-    assert await limiter.reserve(1, 1e6) == pytest.approx(5, abs=0.3)
+    assert may_be_apart(paused, await opening(limiter), 5)
 
 
 async def test_replicas_share_one_limit(state: SharedState) -> None:
-    limiters = [SharedLimiter("u", buckets(60, 0), state) for _ in range(3)]
-    waits = [await limiter.reserve(1, 1e6) for limiter in limiters for _ in range(4)]
-    assert sum(wait <= 0.01 for wait in waits) == 6
+    limiters = [SharedLimiter("u", buckets(20, 0), state) for _ in range(3)]
+    before = time.monotonic()
+    assert [await limiter.reserve(1, 1e6) for limiter in limiters[:2]] == [0, 0]
+    started = before, time.monotonic()
+    assert may_be_apart(started, await opening(limiters[2]), 1 / 0.3)
     await limiters[0].pause(9)
-    assert await limiters[1].reserve(1, 1e6) > 8.5
-    assert await SharedLimiter("another", buckets(60, 0), state).reserve(1, 1e6) == 0
+    assert (await opening(limiters[1]))[1] >= started[1] + 9 - 0.01
+    assert await SharedLimiter("another", buckets(20, 0), state).reserve(1, 1e6) == 0
 
 
 async def test_a_limiter_goes_on_alone_when_redis_dies(state: SharedState, own_redis: RedisServer) -> None:
-    limiter = SharedLimiter("u", buckets(60, 0), state)
+    limiter = SharedLimiter("u", buckets(20, 0), state)
     await limiter.reserve(1, 1e6)
     own_redis.stop()
-    started = time.perf_counter()
-    waits = [await limiter.reserve(1, 1e6) for _ in range(8)]
-    assert time.perf_counter() - started < 1
-    assert sum(wait <= 0.01 for wait in waits) == 6
-
-
-async def test_spending_is_shared_and_ends_with_the_limit(state: SharedState, own_redis: RedisServer) -> None:
-    one, two = Spending("u", 1.0, state), Spending("u", 1.0, state)
-    day = await one.reserve(0.6)
-    with pytest.raises(SpendingLimitReached) as caught:
-        await two.reserve(0.6)
-    assert 0 < caught.value.retry_after <= 86400
-    await one.settle(day, 0.6, 0.1)
-    await two.reserve(0.6)
-    assert day == datetime.now(UTC).date().isoformat()
-    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 700_000_000
-    own_redis.stop()
-    await two.reserve(0.3)
-    with pytest.raises(SpendingLimitReached):
-        await two.reserve(0.1)
+    before = time.monotonic()
+    assert [await limiter.reserve(1, 1e6) for _ in range(2)] == [0, 0]
+    started = before, time.monotonic()
+    assert may_be_apart(started, await opening(limiter), 1 / 0.3)
+    assert time.monotonic() - before < shared_state._PATIENCE_SECONDS  # nobody waits for Redis
 
 
 async def test_a_request_waits_for_its_turn_within_its_deadline_and_is_refused_at_once_beyond(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
 ) -> None:
-    address = await proxied(stack, upstream, {"requests_per_minute": 60})
+    address = await proxied(stack, upstream, {"requests_per_minute": 20})
     stub = EmbeddingServiceStub(channel_to(address))
-    for number in range(6):
-        await embed(stub, [str(number)])
-    started = time.perf_counter()
-    code, seconds = await retry_seconds(embed(stub, ["too late"], 0.5))
+    await embed(stub, ["first"])  # of two at once: the other was asked before the proxy was ready
+    started = time.monotonic()
+    code, seconds = await retry_seconds(embed(stub, ["too late"], 1.5))
     assert code == "RESOURCE_EXHAUSTED"
-    assert 0 < seconds < 1.3
-    assert time.perf_counter() - started < 0.4
-    np.testing.assert_array_equal(await embed(stub, ["in time"], 10), expected(["in time"]))
-    assert 0.3 < time.perf_counter() - started < 3
+    assert 1.5 < seconds <= 1 / 0.3
+    np.testing.assert_array_equal(await embed(stub, ["in time"], 30), expected(["in time"]))
+    assert time.monotonic() - started >= seconds - 0.01
 
 
-@pytest.mark.parametrize(
-    ("header", "value"), [("Retry-After", "1"), ("retry-after-ms", "900"), ("x-ratelimit-reset-tokens", "900ms")]
-)
+@pytest.mark.parametrize(("header", "value"), [("Retry-After", "3"), ("x-ratelimit-reset-tokens", "2900ms")])
 async def test_after_a_429_everybody_waits_as_long_as_the_upstream_says(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable, header: str, value: str
 ) -> None:
     address = await proxied(stack, upstream, {})
     stub = EmbeddingServiceStub(channel_to(address))
     upstream.faults, upstream.answer_headers = ["http429"], {header: value, "x-ratelimit-remaining-tokens": "0"}
-    started = time.perf_counter()
-    first = asyncio.create_task(embed(stub, ["a"], 10))
-    await asyncio.sleep(0.3)
+    started = time.monotonic()
+    first = asyncio.create_task(embed(stub, ["a"], 30))
+    await eventually(lambda: upstream.calls == 1, "the upstream is not asked")
+    await asyncio.sleep(0.2)  # in which the proxy hears the answer
     upstream.answer_headers = {}
-    code, seconds = await retry_seconds(embed(stub, ["impatient"], 0.3))
+    code, seconds = await retry_seconds(embed(stub, ["impatient"], 1))
     assert code == "RESOURCE_EXHAUSTED"
-    assert 0.3 < seconds <= 1
-    await asyncio.gather(first, embed(stub, ["b"], 10))
-    assert 0.85 < time.perf_counter() - started < 3
+    assert 1 < seconds <= 3
+    await asyncio.gather(first, embed(stub, ["b"], 30))
+    assert time.monotonic() - started >= 2.9
     assert upstream.calls == 3
 
 
@@ -191,11 +175,11 @@ async def test_after_the_last_request_of_a_window_the_next_waits_for_its_reset(
     address = await proxied(stack, upstream, {})
     stub = EmbeddingServiceStub(channel_to(address))
     upstream.answer_headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "800ms"}
+    started = time.monotonic()
     await embed(stub, ["a"])
     upstream.answer_headers = {}
-    started = time.perf_counter()
-    await embed(stub, ["b"], 10)
-    assert 0.6 < time.perf_counter() - started < 3
+    await embed(stub, ["b"], 30)
+    assert time.monotonic() - started >= 0.8
 
 
 async def test_a_storm_of_429_ends_with_the_retries_and_one_within_them_is_weathered(
@@ -216,125 +200,8 @@ async def test_a_failure_is_told_at_once_if_no_further_try_is_left_in_time(
 ) -> None:
     address = await proxied(stack, upstream, {})
     stub, upstream.fault = EmbeddingServiceStub(channel_to(address)), "http503 30"
-    started = time.perf_counter()
-    found = await failure(embed(stub, ["a"], 5))
+    started = time.monotonic()
+    found = await failure(embed(stub, ["a"], 20))
     assert found[:2] == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
-    assert time.perf_counter() - started < 1
+    assert time.monotonic() - started < 10
     assert upstream.calls == 1
-
-
-def dollars() -> float:
-    return REGISTRY.get_sample_value("embedscale_upstream_dollars_total", {"model": "remote"})
-
-
-async def test_cost_is_in_the_answer_and_in_the_metrics_and_spending_ends_with_the_limit(
-    stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable, own_redis: RedisServer
-) -> None:
-    limits = {"dollars_per_day": 0.05}
-    address = await proxied(stack, upstream, limits, price_per_million_tokens=1000.0, redis_url=own_redis.url)
-    stub = EmbeddingServiceStub(channel_to(address))
-    before = dollars()
-    request = pb.EmbedRequest(model="remote", inputs=[pb.Input(text=text) for text in "abcdefghij"])
-    response = await stub.Embed(request)
-    assert (response.tokens_used, response.cost) == (10, pytest.approx(0.01))
-    assert dollars() - before == pytest.approx(0.01)
-    again = await stub.Embed(request)
-    assert (again.tokens_used, again.cost) == (0, 0)
-    calls = upstream.calls
-    found = await failure(embed(stub, [f"text {number}" for number in range(100)]))
-    assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SPENDING_LIMIT")
-    assert upstream.calls == calls
-
-
-@pytest.mark.parametrize(
-    ("fault", "charged"),
-    [
-        ("http429", 0),
-        ("http500", 0),
-        ("http400", 0),
-        ("http401", 0),
-        ("half", 1),
-        ("reset", 1),
-        ("hang", 1),
-        ("html", 1),
-    ],
-)
-async def test_what_an_upstream_may_have_computed_counts_as_spent(
-    stack: AsyncExitStack,
-    upstream: FaultyUpstream,
-    channel_to: Callable,
-    own_redis: RedisServer,
-    fault: str,
-    charged: int,
-) -> None:
-    options = {"redis_url": own_redis.url, "upstream_retries": 0, "upstream_timeout_seconds": 1}
-    address = await proxied(stack, upstream, {"dollars_per_day": 1}, price_per_million_tokens=1000.0, **options)
-    (key,), upstream.fault = own_redis.client.keys("es1-spent:*"), fault
-    before = int(own_redis.client.get(key)), dollars()
-    await failure(embed(EmbeddingServiceStub(channel_to(address)), ["a"]))
-    assert int(own_redis.client.get(key)) - before[0] == charged * 1_000_000
-    assert dollars() - before[1] == pytest.approx(charged * 0.001)
-
-
-async def test_a_caller_who_gives_up_takes_nothing_along_that_redis_was_to_be_told(
-    state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spending = Spending("u", 1.0, state)
-    monkeypatch.setattr(state, "_passed_over_until", math.inf)
-    day = await spending.reserve(0.6)
-    monkeypatch.setattr(state, "_passed_over_until", 0.0)
-    own_redis.client.client_pause(100)
-    reserving = asyncio.create_task(spending.reserve(0.1))
-    await asyncio.sleep(0.03)
-    reserving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reserving
-    await spending.settle(day, 0.6, 0.5)
-    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 500_000_000
-
-
-async def test_what_is_spent_while_redis_is_away_is_told_to_it_afterwards(
-    state: SharedState, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spending = Spending("u", 1.0, state)
-    await spending.reserve(0.1)
-    monkeypatch.setattr(state, "_passed_over_until", math.inf)
-    day = await spending.reserve(0.6)
-    monkeypatch.setattr(state, "_passed_over_until", 0.0)
-    await spending.settle(day, 0.6, 0.5)
-    assert int(own_redis.client.get(f"es1-spent:{{u}}:{day}")) == 600_000_000
-    with pytest.raises(SpendingLimitReached):
-        await Spending("u", 1.0, state).reserve(0.5)
-
-
-async def test_an_evaluation_adds_up_what_its_answers_cost(
-    stack: AsyncExitStack, upstream: FaultyUpstream, data: Path
-) -> None:
-    address = await proxied(stack, upstream, {}, price_per_million_tokens=1000.0)
-    given = EvaluatorSettings(
-        embedding_addresses=[address], dataset_roots=[data], drain_seconds=0, data_folder=data / "state"
-    )
-    evaluator = await served(stack, evaluator_bootstrap.build(given), given)
-    async with AsyncEvaluationClient(evaluator) as client:
-        evaluation = await finished(client, "remote", str(data / "small.json"))
-    assert evaluation.state == evaluation_pb.EVALUATION_STATE_SUCCEEDED
-    assert evaluation.result.usage.cost == pytest.approx(5 * 1000 / 1e6)
-
-
-async def test_logs_hold_neither_key_nor_the_upstreams_words(
-    stack: AsyncExitStack,
-    upstream: FaultyUpstream,
-    channel_to: Callable,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setenv("EMBEDSCALE_UPSTREAM_KEY_FAKE", "sk-very-secret")
-    caplog.set_level(logging.INFO)
-    address = await proxied(stack, upstream, {}, upstream_retries=0)
-    stub = EmbeddingServiceStub(channel_to(address))
-    for fault in ("http400", "http401", "http429", "http500", "html", "reset", "nan"):
-        upstream.fault = fault
-        await failure(embed(stub, ["a"]))
-    assert upstream.headers["authorization"] == "Bearer sk-very-secret"
-    assert "secret" not in caplog.text
-    assert "authorization" not in caplog.text.lower()

@@ -3,12 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import grpc
 import numpy as np
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 
 from embedscale.client import AsyncEmbeddingClient
 from embedscale.embedding.catalog import Catalog
@@ -19,6 +21,7 @@ from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import served
 from tests.contract.test_embedding_service import failure
 from tests.fakes.faulty_upstream import DIMENSIONS, FaultyUpstream, running, vector
+from tests.waiting import eventually
 
 MODEL = {
     "engine": "openai",
@@ -59,6 +62,15 @@ async def embed(stub: EmbeddingServiceStub, texts: Sequence[str], seconds: float
     return np.frombuffer(response.embeddings, "<f4").reshape(-1, DIMENSIONS)
 
 
+async def retry_seconds(call: Awaitable[object]) -> tuple[str, float]:
+    """Status of a call that fails, and in how many seconds it may be made again."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    delay = RetryInfo()
+    assert any(packed.Unpack(delay) for packed in rpc_status.from_call(caught.value).details)
+    return caught.value.code().name, delay.retry_delay.ToTimedelta().total_seconds()
+
+
 def expected(texts: Sequence[str]) -> np.ndarray:
     return np.array([vector(text) for text in texts])
 
@@ -93,13 +105,20 @@ async def test_large_calls_are_filled_by_requests_that_come_at_once(
     assert upstream.calls <= 1.1 * math.ceil(len(TEXTS) / 2048)
 
 
+async def under_way(upstream: FaultyUpstream) -> None:
+    """Waits for the first call; those after it will be answered at once."""
+    await eventually(lambda: upstream.calls, "the upstream is not asked")
+    await asyncio.sleep(0.1)  # until it has looked how long it takes
+    upstream.seconds = 0.0
+
+
 async def test_texts_that_wait_for_a_slot_leave_together_even_without_a_window(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
 ) -> None:
     address = await proxied(stack, upstream, {"concurrent_calls": 1})
-    stub, upstream.seconds = EmbeddingServiceStub(channel_to(address)), 0.3
+    stub, upstream.seconds = EmbeddingServiceStub(channel_to(address)), 1.0
     first = asyncio.create_task(embed(stub, ["first"]))
-    await asyncio.sleep(0.1)
+    await under_way(upstream)
     others = [f"other {number}" for number in range(20)]
     await asyncio.gather(first, *(embed(stub, [text]) for text in others))
     assert [len(call) for call in upstream.asked] == [1, 20]
@@ -112,18 +131,21 @@ async def test_a_lone_text_is_not_held_up_without_a_window(
     stub = EmbeddingServiceStub(channel_to(address))
     await asyncio.gather(embed(stub, ["a"]), embed(stub, ["b"]))
     assert len(upstream.asked) <= 2
-    started = time.perf_counter()
-    await embed(stub, ["c"])
-    assert time.perf_counter() - started < 0.2
+    seconds = []
+    for text in "cdefg":
+        started = time.perf_counter()
+        await embed(stub, [text])
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.2  # the machine may hold up some of them
 
 
 async def test_what_nobody_waits_for_any_more_is_not_sent(
     stack: AsyncExitStack, upstream: FaultyUpstream, channel_to: Callable
 ) -> None:
     address = await proxied(stack, upstream, {"concurrent_calls": 1})
-    stub, upstream.seconds = EmbeddingServiceStub(channel_to(address)), 0.4
+    stub, upstream.seconds = EmbeddingServiceStub(channel_to(address)), 1.0
     first = asyncio.create_task(embed(stub, ["first"]))
-    await asyncio.sleep(0.1)
+    await under_way(upstream)
     left = asyncio.create_task(embed(stub, ["left"], 0.1))
     stays = asyncio.create_task(embed(stub, ["stays"]))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
