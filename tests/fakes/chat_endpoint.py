@@ -73,7 +73,7 @@ class ChatEndpoint(ThreadingHTTPServer):
 @contextmanager
 def running() -> Iterator[ChatEndpoint]:
     server = ChatEndpoint()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

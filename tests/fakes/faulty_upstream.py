@@ -56,7 +56,7 @@ class FaultyUpstream(ThreadingHTTPServer):
 @contextmanager
 def running() -> Iterator[FaultyUpstream]:
     server = FaultyUpstream()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
