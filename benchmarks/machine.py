@@ -72,9 +72,17 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Commit of this folder, with `-dirty` where files differ from it; empty where there is no git."""
-    asked = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    """Commit of this folder, with `-dirty` where code differs from it; empty where there is no git.
+
+    Results and pages do not count: the benchmarks before have just written them.
+    """
+    written = [":!docs", ":!benchmarks/results"]
     try:
-        return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        name = _git("rev-parse", "--short=12", "HEAD")
+        return f"{name}-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written) else name
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
