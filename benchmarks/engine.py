@@ -11,7 +11,8 @@ attention come on top of that and are not counted, so that the shares of long te
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -151,44 +152,45 @@ def serve_contender(pipe: Connection, contender: Contender, sets: Sets) -> None:
         pipe.send(_seconds(lambda texts=texts: work(texts)))
 
 
-def start(contender: Contender, sets: Sets) -> Connection:
-    """Start a contender; the pipe to it. It ends when it is sent an empty name, or when this process ends."""
+@contextmanager
+def started(contender: Contender, sets: Sets) -> Iterator[Connection]:
+    """Start a contender and end it; the pipe to it. It is no daemon, for those may not start what makes a graph."""
     context = get_context("spawn")
     here, there = context.Pipe()
-    context.Process(target=serve_contender, args=(there, contender, sets), daemon=True).start()
+    process = context.Process(target=serve_contender, args=(there, contender, sets))
+    process.start()
     there.close()
-    if contender.name != LIMIT:
-        here.recv()
-    return here
-
-
-def make_graphs(contenders: Sequence[Contender]) -> None:
-    """Have missing graphs made: a process of its own does that, which contenders, being daemons, may not start."""
-    for contender in contenders:
-        if contender.name not in (*LOADERS, LIMIT):
-            process = get_context("spawn").Process(target=ours, args=(load_catalog(), contender))
-            process.start()
-            process.join()
+    try:
+        if contender.name != LIMIT:
+            here.recv()
+        yield here
+    finally:
+        with suppress(OSError):
+            here.send("")
+        process.join(10)
+        process.terminate()
 
 
 def measure(contenders: Sequence[Contender], sets: Sets, rounds: int) -> tuple[Timings, dict[str, list[float]]]:
     """Seconds of every run, and the machine's rates by library, both a value a round."""
-    make_graphs(contenders)
-    pipes = {contender.name: start(contender, sets) for contender in contenders}
     timings: Timings = {}
     rates: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        pipes[LIMIT].send("limit")
-        for kind, rate in pipes[LIMIT].recv().items():
-            rates.setdefault(kind, []).append(rate)
-        for texts in SETS:
-            for name, pipe in pipes.items():
-                if name != LIMIT and (name != ARTICLE or texts == "questions"):
-                    pipe.send(texts)
-                    timings.setdefault((name, texts), []).append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send("")
+    with ExitStack() as opened:
+        pipes = {contender.name: opened.enter_context(started(contender, sets)) for contender in contenders}
+        for _ in range(rounds):
+            _round(pipes, timings, rates)
     return timings, rates
+
+
+def _round(pipes: Mapping[str, Connection], timings: Timings, rates: dict[str, list[float]]) -> None:
+    pipes[LIMIT].send("limit")
+    for kind, rate in pipes[LIMIT].recv().items():
+        rates.setdefault(kind, []).append(rate)
+    for texts in SETS:
+        for name, pipe in pipes.items():
+            if name != LIMIT and (name != ARTICLE or texts == "questions"):
+                pipe.send(texts)
+                timings.setdefault((name, texts), []).append(pipe.recv())
 
 
 def operations_per_token(folder: Path) -> float:

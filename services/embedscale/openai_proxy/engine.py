@@ -161,7 +161,7 @@ class UpstreamEngine:
 
     def _refuse_late(self, order: Order, now: float) -> None:
         opens_at = self._calls.limiter.opens_at
-        if order.deadline < opens_at:
+        if max(order.deadline, now) < opens_at:
             raise too_late(self._calls.upstream.name, opens_at - now)
 
     def _embedding(self, order: Order, position: int, sized: _Sized) -> Embedding:
