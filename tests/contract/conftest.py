@@ -16,17 +16,24 @@ import pytest
 from embedscale.client import AsyncEvaluationClient
 from embedscale.embedding.bootstrap import build_application
 from embedscale.embedding.catalog import Catalog
+from embedscale.embedding.redis_store import RedisStore
 from embedscale.embedding.settings import EmbeddingServerSettings
 from embedscale.evaluator import bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
 from embedscale.openai_gateway import bootstrap as gateway_bootstrap
 from embedscale.openai_gateway.settings import GatewaySettings
 from embedscale.openai_proxy import bootstrap as proxy_bootstrap
+from embedscale.openai_proxy import shared_state
 from embedscale.openai_proxy.settings import ProxySettings
+from embedscale.openai_proxy.shared_state import SharedState
+from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import MINILM, RedisServer, free_port, served
+from tests.contract.generation import opened_evaluator, write_documents
 from tests.contract.replicas import HeldEngine, Replicas
 from tests.credentials import Credentials
+from tests.fakes import chat_endpoint
+from tests.fakes.chat_endpoint import ChatEndpoint
 from tests.gguf_files import write_minilm
 from tests.llama_cpp_server import TOKENS as LLAMA_TOKENS
 
@@ -163,3 +170,38 @@ async def replicas(stack: AsyncExitStack, own_redis: RedisServer, tmp_path: Path
     settings = EmbeddingServerSettings(drain_seconds=0)
     embedder = await served(stack, build_application([engine], settings), settings)
     return Replicas(stack, engine, embedder, tmp_path, own_redis.url)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ChatEndpoint]:
+    """A chat model that keeps to a script."""
+    with chat_endpoint.running() as server:
+        yield server
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    """Folder of texts whose paragraphs are chunks."""
+    return write_documents(tmp_path / "documents")
+
+
+@pytest.fixture
+async def opened(
+    stack: AsyncExitStack, embedder: str, tmp_path: Path, endpoint: ChatEndpoint, request: pytest.FixtureRequest
+) -> AsyncEvaluationClient:
+    """An evaluator of the test's own; options of its chat model are the fixture's parameter."""
+    return await opened_evaluator(stack, embedder, tmp_path, endpoint.url, **getattr(request, "param", {}))
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give Redis time: proxies wait for it a quarter of a second, and a busy machine may hold it up for longer."""
+    monkeypatch.setattr(shared_state, "_PATIENCE_SECONDS", 5.0)
+
+
+@pytest.fixture
+async def state(stack: AsyncExitStack, own_redis: RedisServer) -> SharedState:
+    """What proxies share, in a Redis of the test's own."""
+    made = SharedState(RedisStore(parse_redis_url(own_redis.url)))
+    stack.push_async_callback(made.close)
+    return made

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,17 +13,11 @@ import pytest
 
 from embedscale.client import AsyncEvaluationClient
 from tests.contract.generation import evaluator_of, write_chat_models, write_documents
-from tests.fakes.chat_endpoint import ChatEndpoint, running
+from tests.fakes.chat_endpoint import ChatEndpoint
 from tests.fakes.hash_engine import HASH
 
 CHUNKS = 4
 HOW = ("--lang", "en", "--model", "writer", "--chunker", "paragraph", "--chunk-tokens", "24")
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ChatEndpoint]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

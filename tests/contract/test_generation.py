@@ -1,8 +1,6 @@
 """Generated data sets, from documents to a set in the store, by a real endpoint that keeps to a script."""
 
 import json
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ from embedscale.client import AsyncEvaluationClient, InvalidArgument, Permission
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.conftest import MINILM
 from tests.contract.conftest import finished, metric
-from tests.contract.generation import JUDGE, content, generated, opened_evaluator, write_documents
-from tests.fakes.chat_endpoint import NUMBERINGS, ChatEndpoint, running
+from tests.contract.generation import JUDGE, content, generated
+from tests.fakes.chat_endpoint import NUMBERINGS, ChatEndpoint
 
 CHUNKS = 10
 FORMS = [
@@ -24,25 +22,6 @@ FORMS = [
     "json",
     "half a character",
 ]
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ChatEndpoint]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def documents(tmp_path: Path) -> Path:
-    return write_documents(tmp_path / "documents")
-
-
-@pytest.fixture
-async def opened(
-    stack: AsyncExitStack, embedder: str, tmp_path: Path, endpoint: ChatEndpoint, request: pytest.FixtureRequest
-) -> AsyncEvaluationClient:
-    """An evaluator of the test's own; options of its chat model are the fixture's parameter."""
-    return await opened_evaluator(stack, embedder, tmp_path, endpoint.url, **getattr(request, "param", {}))
 
 
 async def test_a_set_is_made_and_can_be_evaluated(

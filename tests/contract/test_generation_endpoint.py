@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,28 +10,9 @@ import pytest
 from embedscale.client import AsyncEvaluationClient, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.contract.generation import CHAT, JUDGE, generated, opened_evaluator, write_documents
-from tests.fakes.chat_endpoint import ChatEndpoint, running
+from tests.fakes.chat_endpoint import ChatEndpoint
 
 CHUNKS = 10
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ChatEndpoint]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def documents(tmp_path: Path) -> Path:
-    return write_documents(tmp_path / "documents")
-
-
-@pytest.fixture
-async def opened(
-    stack: AsyncExitStack, embedder: str, tmp_path: Path, endpoint: ChatEndpoint, request: pytest.FixtureRequest
-) -> AsyncEvaluationClient:
-    """An evaluator of the test's own; options of its chat model are the fixture's parameter."""
-    return await opened_evaluator(stack, embedder, tmp_path, endpoint.url, **getattr(request, "param", {}))
 
 
 @pytest.mark.parametrize("fault", ["http429 0.2", "http500", "http503", "http408", "http409", "reset"])

@@ -15,19 +15,13 @@ import pytest
 from embedscale.client import AsyncEvaluationClient, ClientError
 from embedscale.v1 import evaluation_service_pb2 as pb
 from tests.contract.generation import content, evaluator_of, generated, write_chat_models, write_documents
-from tests.fakes.chat_endpoint import ChatEndpoint, running
+from tests.fakes.chat_endpoint import ChatEndpoint
 from tests.fakes.hash_engine import HASH
 
 KILLS = 3
 CONCURRENCY = 4
 DOCUMENTS, PARAGRAPHS = 4, 15
 WORDS_OF_PARAGRAPH = pb.Chunking(kind=pb.CHUNKER_KIND_PARAGRAPH, tokenizer=HASH, max_tokens=24)
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ChatEndpoint]:
-    with running() as server:
-        yield server
 
 
 class Evaluator:

@@ -16,6 +16,7 @@ from embedscale.core.embedding import ModelState, Truncation
 from embedscale.embedder import runtimes
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.engine import TorchEngine
+from embedscale.embedder.probe import padded
 from embedscale.embedder.weights import WeightsError, cache_folder
 from embedscale.embedding.catalog import Catalog, LocalModel
 from tests.conftest import MINILM
@@ -178,3 +179,12 @@ def test_an_int8_vector_does_not_depend_on_its_batch(int8: Encoder) -> None:
 def test_the_catalog_refuses_what_onnxruntime_does_not_do(changes: dict) -> None:
     with pytest.raises(ValidationError, match="runtime onnxruntime is for"):
         entry(Path("unused"), runtime="onnxruntime", **changes)
+
+
+def test_a_batch_is_computed_in_parts_and_a_text_alone_is_not(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    network = encoder(tiny)._network
+    ids, mask = padded([[5, 6, 7, 8], [9, 8, 6], [7, 6, 5, 9], [6, 9, 7]], pad_id=0)
+    alone = np.concatenate([network.pooled(ids[row : row + 1], mask[row : row + 1]) for row in range(4)])
+    monkeypatch.setattr(network, "_whole", None)  # what is computed without it is computed in parts
+    np.testing.assert_allclose(network.pooled(ids, mask), alone, atol=1e-6)

@@ -10,12 +10,10 @@ import grpc
 import numpy as np
 import pytest
 
-from embedscale.embedding.redis_store import RedisStore
 from embedscale.openai_proxy import shared_state
 from embedscale.openai_proxy.limiter import SharedLimiter
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.servicekit.rate_limits import Limiter, LocalLimiter, buckets
-from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.conftest import RedisServer
 from tests.contract.test_embedding_service import failure
@@ -26,23 +24,13 @@ from tests.waiting import eventually
 MakeLimiter = Callable[[int, int], Limiter]
 
 
+pytestmark = pytest.mark.usefixtures("patience")
+
+
 @pytest.fixture
 def upstream() -> Iterator[FaultyUpstream]:
     with running() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies wait for Redis a quarter of a second; a busy machine may hold it up for longer."""
-    monkeypatch.setattr(shared_state, "_PATIENCE_SECONDS", 5.0)
-
-
-@pytest.fixture
-async def state(stack: AsyncExitStack, own_redis: RedisServer) -> SharedState:
-    made = SharedState(RedisStore(parse_redis_url(own_redis.url)))
-    stack.push_async_callback(made.close)
-    return made
 
 
 @pytest.fixture(params=["local", "redis", "no redis"])

@@ -13,13 +13,10 @@ from prometheus_client import REGISTRY
 
 from embedscale.client import AsyncEvaluationClient
 from embedscale.core.errors import SpendingLimitReached
-from embedscale.embedding.redis_store import RedisStore
 from embedscale.evaluator import bootstrap as evaluator_bootstrap
 from embedscale.evaluator.settings import EvaluatorSettings
-from embedscale.openai_proxy import shared_state
 from embedscale.openai_proxy.shared_state import SharedState
 from embedscale.openai_proxy.spending import Spending
-from embedscale.servicekit.redis_url import parse_redis_url
 from embedscale.v1 import embedding_service_pb2 as pb
 from embedscale.v1 import evaluation_service_pb2 as evaluation_pb
 from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -29,24 +26,13 @@ from tests.contract.test_embedding_service import failure
 from tests.contract.test_upstream_packing import embed, proxied
 from tests.fakes.faulty_upstream import FaultyUpstream, running
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 
 @pytest.fixture
 def upstream() -> Iterator[FaultyUpstream]:
     with running() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies wait for Redis a quarter of a second; a busy machine may hold it up for longer."""
-    monkeypatch.setattr(shared_state, "_PATIENCE_SECONDS", 5.0)
-
-
-@pytest.fixture
-async def state(stack: AsyncExitStack, own_redis: RedisServer) -> SharedState:
-    made = SharedState(RedisStore(parse_redis_url(own_redis.url)))
-    stack.push_async_callback(made.close)
-    return made
 
 
 async def test_spending_is_shared_and_ends_with_the_limit(state: SharedState, own_redis: RedisServer) -> None:
