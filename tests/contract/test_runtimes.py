@@ -9,11 +9,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from pydantic import ValidationError
 
 from embedscale.core.embedding import ModelState, Truncation
-from embedscale.embedder import runtimes
+from embedscale.embedder import onnx_network, runtimes
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.probe import padded
@@ -188,3 +190,16 @@ def test_a_batch_is_computed_in_parts_and_a_text_alone_is_not(tiny: Path, monkey
     alone = np.concatenate([network.pooled(ids[row : row + 1], mask[row : row + 1]) for row in range(4)])
     monkeypatch.setattr(network, "_whole", None)  # what is computed without it is computed in parts
     np.testing.assert_allclose(network.pooled(ids, mask), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_what_is_computed_has_no_operator_that_is_known_to_be_slow(family: str, home: Path, tmp_path: Path) -> None:
+    encoder(tiny_models.build(tmp_path / family, family), runtime="onnxruntime")
+    (graph,) = home.glob("onnx-*/model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "computed.onnx")
+    onnxruntime.InferenceSession(str(graph), options, disabled_optimizers=onnx_network.SLOWER)
+    nodes = onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node
+    kinds = {node.op_type for node in nodes}
+    assert {"Attention", "Gemm", "Gelu", "LayerNormalization"} <= kinds
+    assert not {"MultiHeadAttention", "SkipLayerNormalization", "BiasGelu", "MatMul"} & kinds

@@ -15,8 +15,8 @@ The products inside attention, the embeddings and the layer norms stay in float3
 """
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,16 @@ def quantize(path: Path, batches: Batches) -> None:
 
 
 def _ranges(model: Any, names: Sequence[str], batches: Batches) -> dict[str, tuple[Floats, Floats]]:
-    """Least and greatest value of each channel of some activations (n, t, channels), padding left out."""
+    """Least and greatest value of each channel of some activations (n * t, channels), padding left out."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     probed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
     runs = [session.run(names, {"input_ids": ids, "attention_mask": mask}) for ids, mask in batches]
     rows = {
-        name: np.concatenate([_extremes(run[place][mask > 0]) for run, (_, mask) in zip(runs, batches, strict=True)])
+        name: np.concatenate(
+            [_extremes(run[place][mask.ravel() > 0]) for run, (_, mask) in zip(runs, batches, strict=True)]
+        )
         for place, name in enumerate(names)
     }
     return {name: (values.min(0), values.max(0)) for name, values in rows.items()}
@@ -81,24 +83,26 @@ class _Graph:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._weights = {one.name: one for one in model.graph.initializer}
-        self._producers = {output: node.op_type for node in model.graph.node for output in node.output}
+        self._producers: dict[str, str] = {}
         self._replaced: dict[str, list[Any]] = {}
         self.products: dict[str, list[Any]] = {}
         """Nodes by the activations that they multiply with a matrix."""
         for node in model.graph.node:
-            if node.op_type == "MatMul" and node.input[1] in self._weights:
+            kind = self._producers.get(node.input[0], "") if node.op_type == "Reshape" else node.op_type
+            self._producers |= dict.fromkeys(node.output, kind)
+            if node.op_type == "Gemm":
                 self.products.setdefault(node.input[0], []).append(node)
 
     def quantize_products(self, values: str, least: Floats, greatest: Floats) -> None:
         """Compute in int8 what multiplies `values`, whose channels have these ranges."""
-        weights = {node.output[0]: self._weight(node) for node in self.products[values]}
-        if len(weights) > 1:
-            nodes = self._smoothed(values, least, greatest, weights)
+        products = list(map(self._product, self.products[values]))
+        if len(products) > 1:
+            nodes = self._smoothed(values, least, greatest, products)
         elif self._producers[values].endswith("Attention"):
-            nodes = self._rounded(values, _scale(least, greatest), weights)
+            nodes = self._rounded(values, _scale(least, greatest), products)
         else:
-            nodes = self._with_excess(values, least, greatest, weights)
-        first, *others = weights
+            nodes = self._with_excess(values, least, greatest, products[0])
+        first, *others = [product.output for product in products]
         self._replaced |= {first: nodes, **{output: [] for output in others}}
 
     def finish(self) -> None:
@@ -113,53 +117,53 @@ class _Graph:
         if all(one.domain != _CONTRIB for one in self._model.opset_import):
             self._model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
 
-    def _smoothed(self, values: str, least: Floats, greatest: Floats, weights: Mapping[str, Floats]) -> list[Any]:
-        factors = _smoothing(least, greatest, list(weights.values()))
-        owner = next(iter(weights))
+    def _smoothed(self, values: str, least: Floats, greatest: Floats, products: Sequence["_Product"]) -> list[Any]:
+        factors = _smoothing(least, greatest, [product.weight for product in products])
+        owner = products[0].output
         divided = self._node("Mul", [values, self._constant(owner, "factors", 1 / factors)], owner, "smooth")
-        multiplied = {output: weight * factors[:, None] for output, weight in weights.items()}
+        multiplied = [replace(product, weight=product.weight * factors[:, None]) for product in products]
         return [divided, *self._rounded(divided.output[0], _scale(least / factors, greatest / factors), multiplied)]
 
-    def _with_excess(self, values: str, least: Floats, greatest: Floats, weights: Mapping[str, Floats]) -> list[Any]:
+    def _with_excess(self, values: str, least: Floats, greatest: Floats, product: "_Product") -> list[Any]:
         channels = _outliers(least, greatest)
         margin = 1.0 if self._producers[values].endswith("LayerNormalization") else _MARGIN
         scale = _scale(*(margin * np.delete(bound, channels) for bound in (least, greatest)))
-        nodes = self._rounded(values, scale, {f"{output}/within": weight for output, weight in weights.items()})
-        for output, weight in weights.items():
-            nodes += self._excess(values, channels, scale.bounds, weight[channels], output)
-        return nodes
+        within = replace(product, output=f"{product.output}/within")
+        excess = self._excess(values, channels, scale.bounds, product)
+        return [*self._rounded(values, scale, [within]), *excess]
 
-    def _rounded(self, values: str, scale: "_Scale", weights: Mapping[str, Floats]) -> list[Any]:
+    def _rounded(self, values: str, scale: "_Scale", products: Sequence["_Product"]) -> list[Any]:
         """Build products of int8 matrices, scaled back to float32, one an output."""
-        owner = next(iter(weights))
+        owner = products[0].output
         step, zero = self._constant(owner, "step", scale.step), self._constant(owner, "zero", scale.zero)
         rounded = self._node("QuantizeLinear", [values, step, zero], owner, "rounded")
-        products = [self._product(rounded.output[0], step, zero, output, one) for output, one in weights.items()]
-        return [rounded, *products]
+        return [rounded, *(self._in_int8(rounded.output[0], step, zero, product) for product in products)]
 
-    def _product(self, rounded: str, step: str, zero: str, output: str, weight: Floats) -> Any:
+    def _in_int8(self, rounded: str, step: str, zero: str, product: "_Product") -> Any:
         most = 2 ** (weight_bits() - 1) - 1
-        steps = np.maximum(np.abs(weight).max(0) / most, np.float32(1e-12))
-        whole = self._constant(output, "weights", np.rint(weight / steps).astype(np.int8))
-        given = [rounded, whole, step, self._constant(output, "steps", steps), zero]
-        return helper.make_node("MatMulIntegerToFloat", given, [output], domain=_CONTRIB)
+        steps = np.maximum(np.abs(product.weight).max(0) / most, np.float32(1e-12))
+        whole = self._constant(product.output, "weights", np.rint(product.weight / steps).astype(np.int8))
+        columns = self._constant(product.output, "steps", steps)
+        given = [rounded, whole, step, columns, zero, "", product.bias]
+        return helper.make_node("MatMulIntegerToFloat", given, [product.output], domain=_CONTRIB)
 
     def _excess(
-        self, values: str, channels: NDArray[np.intp], bounds: tuple[float, float], rows: Floats, output: str
+        self, values: str, channels: NDArray[np.intp], bounds: tuple[float, float], product: "_Product"
     ) -> list[Any]:
         """Build the sum of what is within the bounds and of what the channels exceed them by, times their rows."""
+        output = product.output
         low, high = (self._constant(output, name, np.float32(one)) for name, one in zip("lh", bounds, strict=True))
         found = self._node("Gather", [values, self._constant(output, "channels", channels)], output, "found")
         found.attribute.append(helper.make_attribute("axis", -1))
         clipped = self._node("Clip", [found.output[0], low, high], output, "clipped")
         excess = self._node("Sub", [found.output[0], clipped.output[0]], output, "excess")
-        beyond = self._node("MatMul", [excess.output[0], self._constant(output, "rows", rows)], output, "beyond")
-        total = helper.make_node("Add", [f"{output}/within", beyond.output[0]], [output])
-        return [found, clipped, excess, beyond, total]
+        rows = self._constant(output, "rows", product.weight[channels])
+        total = helper.make_node("Gemm", [excess.output[0], rows, f"{output}/within"], [output])
+        return [found, clipped, excess, total]
 
-    def _weight(self, node: Any) -> Floats:
-        weight: Floats = numpy_helper.to_array(self._weights[node.input[1]])
-        return weight
+    def _product(self, node: Any) -> "_Product":
+        weight, *bias = node.input[1:]
+        return _Product(node.output[0], numpy_helper.to_array(self._weights[weight]), *bias)
 
     def _constant(self, owner: str, name: str, value: Any) -> str:
         tensor = numpy_helper.from_array(np.ascontiguousarray(value) if np.ndim(value) else np.array(value))
@@ -183,6 +187,15 @@ def _smoothing(least: Floats, greatest: Floats, weights: Sequence[Floats]) -> Fl
 def _outliers(least: Floats, greatest: Floats) -> NDArray[np.intp]:
     """Numbers of the largest channels, at most a sixteenth of them."""
     return np.sort(np.argsort(-np.maximum(-least, greatest))[: min(_OUTLIERS, len(least) // 16)])
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What a matrix (channels in, channels out) and perhaps a bias, which is a constant's name, make of activations."""
+
+    output: str
+    weight: Floats
+    bias: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A network that onnxruntime computes on the CPU."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +18,9 @@ _MOST_TWICE = 512 * 2**20
 """Bytes of weights that are held a second time, in the order in which one thread reads them; larger models are not."""
 _SLACKS = (1.0, 1.05, 1.1, 1.2)
 """By how much a part may be larger than its share of a batch: the other threads wait for it."""
+
+SLOWER = ["SkipLayerNormFusion", "BiasGeluFusion"]
+"""Fusions that onnxruntime makes at load, whose operators take longer than their parts."""
 
 
 class OnnxNetwork:
@@ -70,9 +72,10 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":  # what torch's threads are told in this way
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # threads spin within a run, not after it
+    return onnxruntime.InferenceSession(
+        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER
+    )
 
 
 def _run(session: onnxruntime.InferenceSession, ids: Ids, mask: Ids) -> Matrix:
