@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from embedscale.core.embedding import ModelState, Truncation
-from embedscale.embedder import onnx_network, runtimes
+from embedscale.embedder import calibration, onnx_network, runtimes
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.engine import TorchEngine
 from embedscale.embedder.probe import padded
@@ -190,6 +190,12 @@ def test_a_batch_is_computed_in_parts_and_a_text_alone_is_not(tiny: Path, monkey
     alone = np.concatenate([network.pooled(ids[row : row + 1], mask[row : row + 1]) for row in range(4)])
     monkeypatch.setattr(network, "_whole", None)  # what is computed without it is computed in parts
     np.testing.assert_allclose(network.pooled(ids, mask), alone, atol=1e-6)
+
+
+def test_a_token_budget_that_is_not_given_is_measured(tiny: Path) -> None:
+    measured = Encoder(tiny, entry(tiny), device="cpu", token_budget=None)
+    assert measured.token_budget in calibration.BUDGETS
+    assert len(matrix(measured, TEXTS)) == len(TEXTS)
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])

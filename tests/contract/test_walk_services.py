@@ -27,7 +27,6 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
     blocks = re.findall(r"^```sh\n(openssl.*?)^```", (DOCS / "guide-security.md").read_text("utf-8"), re.M | re.S)
     subprocess.run(["bash", "-euc", "".join(blocks)], cwd=folder, check=True, capture_output=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMBEDSCALE_TOKEN_BUDGET", "1024")  # else each server measures for two seconds what is best
         patch.setenv("npm_config_fetch_retries", "0")  # else npm waits a minute for a registry that cannot be reached
         return followed(DOCS / "walk-services.md", folder, {port: str(free_port()) for port in PORTS}, programs)
 

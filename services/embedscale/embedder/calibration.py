@@ -10,9 +10,11 @@ from embedscale.embedder.tokenizing import Tokenizer
 
 log = logging.getLogger(__name__)
 
-_BUDGETS = (512, 1024, 2048, 4096, 8192)
-_TEXT_TOKENS = 62  # between a question and a chunk
-_SECONDS = 1.5
+BUDGETS = (512, 1024, 2048, 4096, 8192)
+_LENGTHS = (30, 510)
+"""Tokens of a question and of a chunk, without special tokens; the model's maximum cuts them."""
+_SECONDS = 2.0
+_RUN_SECONDS = 0.1
 _GAIN = 1.03
 """How much faster a larger budget must be: in small batches nobody waits long."""
 
@@ -20,26 +22,30 @@ Forward = Callable[[Sequence[Sequence[int]]], Matrix]
 
 
 def fastest_budget(forward: Forward, tokenizer: Tokenizer, max_tokens: int) -> int:
-    """Padded tokens a batch at which `forward` computes most tokens a second; takes about two seconds at most."""
-    forward(probe_windows(tokenizer, [_TEXT_TOKENS] * 4, max_tokens))  # the first batch of a process is slow
+    """Padded tokens a batch at which `forward` computes most tokens a second; takes about three seconds at most."""
     started = time.perf_counter()
-    best, best_rate = _BUDGETS[0], 0.0
-    for budget in _BUDGETS:
-        windows = probe_windows(tokenizer, [_TEXT_TOKENS] * (budget // (_TEXT_TOKENS + 2)), max_tokens)
-        rate = _tokens_per_second(forward, windows)
+    best, best_rate = BUDGETS[0], 0.0
+    for budget in BUDGETS:
+        batches = [_batch(tokenizer, length, budget, max_tokens) for length in _LENGTHS]
+        rate = sum(sum(map(len, batch)) for batch in batches) / sum(_seconds(forward, batch) for batch in batches)
         if rate > best_rate * _GAIN:
             best, best_rate = budget, rate
-        if (time.perf_counter() - started) + 4 * sum(map(len, windows)) / rate > _SECONDS:
+        if (time.perf_counter() - started) + 2 * len(_LENGTHS) * 2 * budget / rate > _SECONDS:
             break
     log.info("token budget %d: %.0f tokens a second", best, best_rate)
     return best
 
 
-def _tokens_per_second(forward: Forward, windows: Sequence[Sequence[int]]) -> float:
-    """The better of two runs: the first one also makes room in memory."""
-    seconds = []
-    for _ in range(2):
+def _batch(tokenizer: Tokenizer, length: int, budget: int, max_tokens: int) -> list[list[int]]:
+    (window,) = probe_windows(tokenizer, [length], max_tokens)
+    return probe_windows(tokenizer, [length] * max(budget // len(window), 1), max_tokens)
+
+
+def _seconds(forward: Forward, batch: Sequence[Sequence[int]]) -> float:
+    """Least time of several runs, two unless one is very slow: the first ones also make room in memory."""
+    seconds: list[float] = []
+    while sum(seconds) < _RUN_SECONDS or (len(seconds) < 2 and seconds[0] < _SECONDS):
         started = time.perf_counter()
-        forward(windows)
+        forward(batch)
         seconds.append(time.perf_counter() - started)
-    return sum(map(len, windows)) / min(seconds)
+    return min(seconds)
