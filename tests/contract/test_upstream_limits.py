@@ -10,6 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
+from embedscale.core.embedding import InputType, Truncation
+from embedscale.core.errors import DeadlineExceeded, UpstreamRateLimited
 from embedscale.openai_proxy import shared_state
 from embedscale.openai_proxy.limiter import SharedLimiter
 from embedscale.openai_proxy.shared_state import SharedState
@@ -19,6 +21,7 @@ from tests.conftest import RedisServer
 from tests.contract.test_embedding_service import failure
 from tests.contract.test_upstream_packing import embed, expected, proxied, retry_seconds
 from tests.fakes.faulty_upstream import FaultyUpstream, running
+from tests.unit.test_upstream_tokens import engine_of
 from tests.waiting import eventually
 
 MakeLimiter = Callable[[int, int], Limiter]
@@ -135,6 +138,19 @@ async def test_a_request_waits_for_its_turn_within_its_deadline_and_is_refused_a
     assert 1.5 < seconds <= 1 / 0.3
     np.testing.assert_array_equal(await embed(stub, ["in time"], 30), expected(["in time"]))
     assert time.monotonic() - started >= seconds - 0.01
+
+
+@pytest.mark.parametrize(("opens_in", "error"), [(-0.5, DeadlineExceeded), (5, UpstreamRateLimited)])
+async def test_a_call_whose_time_is_over_is_refused_for_limits_only_while_they_hold(
+    upstream: FaultyUpstream, opens_in: float, error: type[Exception]
+) -> None:
+    engine = engine_of(upstream.url, None, 0)
+    now = time.monotonic()
+    engine._calls.limiter.opens_at = now + opens_in
+    with pytest.raises(error):
+        await engine.embed([engine.prepare("late", InputType.QUERY)], Truncation.END, now - 1)
+    assert upstream.calls == 0
+    await engine.close()
 
 
 @pytest.mark.parametrize(("header", "value"), [("Retry-After", "3"), ("x-ratelimit-reset-tokens", "2900ms")])
