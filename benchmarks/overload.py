@@ -3,7 +3,9 @@
     python -m benchmarks.overload [--seconds 60] [--quick] [--json FILE]
 
 A request has 32 short passages that were never sent before, and a deadline of 2 s. The peak is that of four callers in
-turn, measured before the flood and after it; goodput counts the answers that came in time.
+turn, measured before the flood and after it; goodput counts the answers that came in time. Requests are made
+beforehand, for the callers share the processor with the server. Memory is compared after a short flood and
+after the long one.
 """
 
 import asyncio
@@ -26,6 +28,8 @@ from embedscale.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 MODEL = "all-MiniLM-L6-v2"
 PASSAGES = list(builtin.load("builtin:velmar/en").corpus.values())
 DEADLINE_SECONDS = 2.0
+SIZE = 32, 240
+"""Passages of a request, and characters of each."""
 
 
 def request(texts: list[str]) -> pb.EmbedRequest:
@@ -40,28 +44,27 @@ def unseen(count: int, characters: int = 1000) -> list[str]:
 
 
 class Offered:
-    """Requests, and what became of them: moments of answers, seconds of refusals and the waits that they named."""
+    """Requests, and what became of them: moments of answers, seconds of refusals and the refusals themselves."""
 
     def __init__(self, stub: EmbeddingServiceStub) -> None:
         self.stub = stub
         self.answered: list[float] = []
         self.refused: list[float] = []
-        self.waits: list[float] = []
+        self.refusals: list[grpc.aio.AioRpcError] = []
         self.late = 0
 
-    async def one(self, timeout: float) -> None:
+    async def one(self, sent: pb.EmbedRequest, timeout: float) -> None:
         """Send one request."""
         started = time.monotonic()
         try:
-            await self.stub.Embed(request(unseen(32, 240)), timeout=timeout)
+            await self.stub.Embed(sent, timeout=timeout)
             self.answered.append(time.monotonic())
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 self.late += 1
                 return
             self.refused.append(time.monotonic() - started)
-            (retry,) = [info for info in map(_retry_info, rpc_status.from_call(error).details) if info]
-            self.waits.append(retry.retry_delay.ToTimedelta().total_seconds())
+            self.refusals.append(error)
 
     async def closed_loop(self, callers: int, seconds: float) -> float:
         """Answers a second of so many callers, each with one request at a time."""
@@ -69,25 +72,30 @@ class Offered:
 
         async def caller() -> None:
             while time.monotonic() < end:
-                await self.one(timeout=30)
+                await self.one(request(unseen(*SIZE)), timeout=30)
 
         await asyncio.gather(*(caller() for _ in range(callers)))
         return sum(moment <= end for moment in self.answered) / seconds
 
     async def open_loop(self, rate: float, seconds: float) -> float:
         """Answers a second while so many requests a second are sent whatever becomes of them."""
+        requests = [request(unseen(*SIZE)) for _ in range(round(rate * seconds))]
         start = time.monotonic()
         async with asyncio.TaskGroup() as calls:
-            for number in range(round(rate * seconds)):
+            for number, sent in enumerate(requests):
                 await asyncio.sleep(max(start + number / rate - time.monotonic(), 0))
-                calls.create_task(self.one(DEADLINE_SECONDS))
+                calls.create_task(self.one(sent, DEADLINE_SECONDS))
             end = time.monotonic()
         return sum(moment <= end for moment in self.answered) / (end - start)
 
+    def waits(self) -> list[float]:
+        """Seconds that each refusal named."""
+        return [_retry_info(error).retry_delay.ToTimedelta().total_seconds() for error in self.refusals]
 
-def _retry_info(detail: object) -> RetryInfo | None:
-    info = RetryInfo()
-    return info if detail.Unpack(info) else None
+
+def _retry_info(error: grpc.aio.AioRpcError) -> RetryInfo:
+    (info,) = [found for detail in rpc_status.from_call(error).details if detail.Unpack(found := RetryInfo())]
+    return info
 
 
 @dataclass(frozen=True)
@@ -123,8 +131,8 @@ async def overload(stub: EmbeddingServiceStub, *, peak_seconds: float, seconds: 
         refused=len(flood.refused),
         late=flood.late,
         refusals_p99=float(np.percentile(flood.refused, 99)),
-        shortest_wait=min(flood.waits),
-        longest_wait=max(flood.waits),
+        shortest_wait=min(flood.waits()),
+        longest_wait=max(flood.waits()),
         recovery=recovery,
     )
 
@@ -135,7 +143,8 @@ async def run(address: str, server: psutil.Process, seconds: float) -> Report:
         stub = EmbeddingServiceStub(channel)
         await until_ready(stub)
         await stub.Embed(request(unseen(256)))  # it learns its speed
-        await Offered(stub).closed_loop(callers=4, seconds=seconds / 6)
+        peak = await Offered(stub).closed_loop(callers=4, seconds=seconds / 6)
+        await Offered(stub).open_loop(10 * peak, seconds / 6)
         memory = server.memory_info().rss
         found = await overload(stub, peak_seconds=seconds / 3, seconds=seconds)
         grown = server.memory_info().rss / memory

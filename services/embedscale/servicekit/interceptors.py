@@ -95,7 +95,9 @@ def _wrap_unary(
                 context.set_trailing_metadata(server_facts())
                 return response
             except Exception as error:
-                await observed.fail(error, context)
+                ending = observed.fail(error, context)
+                del request, context
+                await ending
 
     return call
 
@@ -112,7 +114,9 @@ def _wrap_stream(
                 async for response in behaviour(read(request), context):
                     yield response
             except Exception as error:
-                await observed.fail(error, context)
+                ending = observed.fail(error, context)
+                del request, context
+                await ending
 
     return call
 
@@ -157,7 +161,12 @@ class _Observed:
         else:
             status = rpc_status.to_status(internal_status(logged_incident(error)))
         self.code = status.code
-        await context.abort_with_status(status)
+        # What abort raises is kept by the context. Frames that know both would be a cycle, kept until it is collected.
+        error.__traceback__ = None
+        try:
+            await context.abort_with_status(status)
+        finally:
+            del context, error
 
 
 def _server_span(method: str, context: Context) -> Span:

@@ -18,8 +18,10 @@ def refusal(error: EmbedscaleError) -> "grpc.RpcMethodHandler[Any, Any]":
     """Handle a call, of whatever form, by ending it with the status of the error."""
     REFUSED_CALLS.labels(reason_name(error)).inc()
 
-    async def refuse(requests: Any, context: Context) -> None:  # noqa: ARG001
-        await context.abort_with_status(rpc_status.to_status(to_status(error)))
+    async def refuse(requests: Any, context: Context) -> None:
+        ending = context.abort_with_status(rpc_status.to_status(to_status(error)))
+        del requests, context  # or this frame and what abort raises would be a cycle
+        await ending
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
