@@ -47,7 +47,7 @@ from benchmarks.common import (
 )  # fmt: skip
 from benchmarks.engine import limits, operations_per_token, token_counts
 from embedscale.client import EvaluationClient
-from embedscale.embedder.weights import locate
+from embedscale.embedder.weights import cache_folder, locate
 from embedscale.embedding.catalog import LocalModel, load_catalog
 
 MODEL = "all-MiniLM-L6-v2"
@@ -65,9 +65,12 @@ Way = tuple[list[float], Scores]
 
 
 class Cluster:
-    """`evalctl up` in a home of its own."""
+    """`evalctl up` in a home of its own, but with the graphs that models here have: to make them is not measured."""
 
     def __init__(self, folder: Path) -> None:
+        graphs = cache_folder()
+        graphs.mkdir(parents=True, exist_ok=True)
+        (folder / "models").symlink_to(graphs)
         self._environment = {**os.environ, "EMBEDSCALE_HOME": str(folder)}
 
     def __enter__(self) -> "Cluster":
