@@ -25,7 +25,7 @@ soak: $(INSTALLED)  ## Answer REQUESTS (200,000) mixed requests right, in flat m
 bench: $(INSTALLED)  ## Run all benchmarks, about an hour, compare them with the kept results, and write tables and pictures; BENCH are options.
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-quick: $(INSTALLED)  ## Run the shortest form of all benchmarks, five minutes, to see that they run.
+bench-quick: $(INSTALLED)  ## Run the shortest form of every benchmark's program, within five minutes, to see that it runs.
 	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 fuzz: $(INSTALLED)  ## Fuzz TARGETS, by default all, guided by coverage, for SECONDS each; SEED=N repeats a run.
