@@ -123,7 +123,7 @@ def measured(size: int) -> Measured:
 
 
 def bring_memory(count: float) -> None:
-    """Have the machine hold so many bytes of free memory, as numpy asks for it: another process writes to it and ends."""
+    """Have the machine hold so many bytes of free memory, as numpy asks for it: another process uses it and ends."""
     subprocess.run([sys.executable, "-c", f"import numpy; numpy.ones({int(count)}, numpy.uint8)"], check=True)
 
 

@@ -67,17 +67,17 @@ async def test_callers_of_any_size_get_the_vectors_they_get_alone(engine: TorchE
 async def test_no_memory_on_the_device_halves_the_batch(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     forward, sizes = engine._encoder.forward, []
 
-    def small(windows: list[list[int]]) -> np.ndarray:
+    def small(windows: list[list[int]], *, alone: bool) -> np.ndarray:
         sizes.append(len(windows) * max(map(len, windows)))
         if sizes[-1] > 300:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(windows)
+        return forward(windows, alone=alone)
 
     expected = await vectors(engine, PASSAGES[:20])
     monkeypatch.setattr(engine._encoder, "forward", small)
     assert (await vectors(engine, PASSAGES[:20]) * expected).sum(1).min() >= 0.999999
     assert max(sizes) > 300
-    engine._scheduler.set_token_budget(BUDGET)  # for other tests
+    engine._scheduler.compute_with(BUDGET, engine._encoder.slots)  # for other tests
 
 
 async def test_the_work_of_a_caller_who_left_is_not_computed(

@@ -18,7 +18,6 @@ from embedscale.core.embedding import ModelState, Truncation
 from embedscale.embedder import calibration, onnx_network, runtimes
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.engine import TorchEngine
-from embedscale.embedder.probe import padded
 from embedscale.embedder.weights import WeightsError, cache_folder
 from embedscale.embedding.catalog import Catalog, LocalModel
 from tests.conftest import MINILM
@@ -183,13 +182,27 @@ def test_the_catalog_refuses_what_onnxruntime_does_not_do(changes: dict) -> None
         entry(Path("unused"), runtime="onnxruntime", **changes)
 
 
-def test_a_batch_is_computed_in_parts_and_a_text_alone_is_not(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_computed_in_slots_and_one_alone_by_all_threads(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    network = encoder(tiny)._network
-    ids, mask = padded([[5, 6, 7, 8], [9, 8, 6], [7, 6, 5, 9], [6, 9, 7]], pad_id=0)
-    alone = np.concatenate([network.pooled(ids[row : row + 1], mask[row : row + 1]) for row in range(4)])
-    monkeypatch.setattr(network, "_whole", None)  # what is computed without it is computed in parts
-    np.testing.assert_allclose(network.pooled(ids, mask), alone, atol=1e-6)
+    loaded = encoder(tiny)
+    alone = np.concatenate([matrix(loaded, [text]) for text in TEXTS])
+    assert loaded.slots == 2
+    monkeypatch.setattr(loaded._network, "_whole", None)  # what is computed without it is computed in slots
+    np.testing.assert_allclose(matrix(loaded, TEXTS), alone, atol=1e-6)
+    with pytest.raises(AttributeError):
+        matrix(loaded, TEXTS[:1])
+
+
+def test_a_model_whose_weights_are_too_many_to_hold_twice_has_one_slot(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    twice = encoder(tiny)
+    monkeypatch.setattr(onnx_network, "_MOST_TWICE", 1000)
+    once = encoder(tiny)
+    assert (twice.slots, once.slots) == (2, 1)
+    assert once.memory_bytes < twice.memory_bytes
+    np.testing.assert_allclose(matrix(once, TEXTS), matrix(twice, TEXTS), atol=1e-6)
 
 
 def test_a_token_budget_that_is_not_given_is_measured(tiny: Path) -> None:

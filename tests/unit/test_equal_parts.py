@@ -1,10 +1,10 @@
-"""A batch in parts for threads: complete, of like length, and none much larger than the others."""
+"""Batches for threads: complete, of like length, and none much larger than the others."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedscale.embedder.onnx_network import equal_parts
+from embedscale.embedder.length_batches import equal_parts, slot_batches
 
 
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=64), st.integers(1, 8))
@@ -33,3 +33,30 @@ def test_rows_are_in_one_part_each_and_no_part_is_a_fifth_larger_than_its_share(
 )
 def test_parts(lengths: list[int], count: int, sizes: list[int]) -> None:
     assert [len(part) for part in equal_parts(lengths, count)] == sizes
+
+
+@given(st.lists(st.integers(1, 512), max_size=64), st.integers(1, 2000), st.integers(1, 4))
+def test_batches_for_slots_have_each_row_once_and_keep_to_the_budget(
+    lengths: list[int], budget: int, slots: int
+) -> None:
+    batches = slot_batches(lengths, budget, slots)
+    assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
+    padded = [len(rows) * max(lengths[row] for row in rows) for rows in batches if len(rows) > 1]
+    most = slots * budget if len(batches) == 1 else max(budget, 1.2 * sum(lengths) / slots)
+    assert max(padded, default=0) <= most
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "slots", "sizes"),
+    [
+        ([64] * 16, 1024, 1, [16]),
+        ([64] * 16, 512, 2, [8, 8]),
+        ([64] * 4, 512, 2, [2, 2]),  # shared out, however little it is
+        ([64] * 20, 512, 2, [8, 8, 4]),
+        ([512], 512, 2, [1]),
+        ([250, 250, 250], 512, 2, [3]),  # together, for one of two slots would be idle
+        ([], 512, 2, []),
+    ],
+)
+def test_batches_for_slots(lengths: list[int], budget: int, slots: int, sizes: list[int]) -> None:
+    assert [len(rows) for rows in slot_batches(lengths, budget, slots)] == sizes

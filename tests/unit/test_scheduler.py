@@ -16,9 +16,10 @@ from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
 
 jobs = st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=20), min_size=1, max_size=12)
 budgets = st.integers(1, 1500)
+slots = st.integers(1, 4)
 
 
-def vectors_of(batch: Sequence[Sequence[int]]) -> np.ndarray:
+def vectors_of(batch: Sequence[Sequence[int]], alone: bool = True) -> np.ndarray:
     """A vector that shows whose it is."""
     return np.array([[tokens[0], len(tokens)] for tokens in batch], np.float32)
 
@@ -30,8 +31,9 @@ Make = Callable[..., Scheduler]
 async def scheduler() -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
-        def make(compute: Callable = vectors_of, budget: int = 64, **policy: float) -> Scheduler:
-            made = Scheduler("test", compute, budget, QueuePolicy(**policy))
+        def make(compute: Callable = vectors_of, budget: int = 64, slots: int = 1, **others: Callable) -> Scheduler:
+            made = Scheduler("test", compute, budget, QueuePolicy(), **others)
+            made.compute_with(budget, slots)
             stack.push_async_callback(made.close)
             return made
 
@@ -44,18 +46,21 @@ class Gate:
     def __init__(self) -> None:
         self.opened, self.entered = threading.Event(), threading.Event()
         self.batches: list[list[int]] = []
+        self.alone: list[bool] = []
 
-    def __call__(self, batch: Sequence[Sequence[int]]) -> np.ndarray:
+    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
         self.batches.append([tokens[0] for tokens in batch])
+        self.alone.append(alone)
         self.entered.set()
         assert self.opened.wait(60)
         return vectors_of(batch)
 
 
-@given(jobs, budgets)
+@given(jobs, budgets, slots)
 @settings(deadline=None, max_examples=25)
-async def test_each_caller_gets_its_rows_in_order(given_jobs: list[list[int]], budget: int) -> None:
+async def test_each_caller_gets_its_rows_in_order(given_jobs: list[list[int]], budget: int, slots: int) -> None:
     scheduler = Scheduler("test", vectors_of, budget, QueuePolicy())
+    scheduler.compute_with(budget, slots)
     marked = [[[100 * job + row] * n for row, n in enumerate(lengths)] for job, lengths in enumerate(given_jobs)]
     results = await asyncio.gather(*(scheduler.run(job) for job in marked))
     await scheduler.close()
@@ -110,7 +115,7 @@ async def test_what_was_cancelled_is_not_computed(scheduler: Make) -> None:
 
 
 async def test_a_failing_batch_fails_its_callers_and_no_others(scheduler: Make) -> None:
-    def compute(batch: Sequence[Sequence[int]]) -> np.ndarray:
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
         if any(tokens[0] == 13 for tokens in batch):
             raise ValueError("unlucky")
         return vectors_of(batch)
@@ -124,10 +129,113 @@ async def test_a_failing_batch_fails_its_callers_and_no_others(scheduler: Make) 
 
 
 async def test_a_model_that_returns_too_few_rows_fails_the_batch_and_not_the_worker(scheduler: Make) -> None:
-    shared = scheduler(lambda batch: vectors_of(batch)[1:])
+    shared = scheduler(lambda batch, alone: vectors_of(batch)[1:])
     for _ in range(2):
         with pytest.raises(ValueError, match="zip"):
             await shared.run([[1], [2]])
+
+
+class Slots:
+    """Lets batches end only when as many are being computed at once as are expected; keeps how each was computed."""
+
+    def __init__(self, count: int) -> None:
+        self.together = threading.Barrier(count)
+        self.seen: list[tuple[int, bool]] = []
+
+    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        self.seen.append((len(batch), alone))
+        self.together.wait(60)
+        return vectors_of(batch)
+
+
+async def test_as_many_batches_are_computed_at_once_as_there_are_slots(scheduler: Make) -> None:
+    compute = Slots(3)
+    shared = scheduler(compute, budget=8, slots=3)
+    rows, _ = await shared.run([[row] * 4 for row in range(18)])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(18))
+    assert compute.seen == [(2, False)] * 9
+
+
+async def test_little_work_is_shared_out_to_all_slots(scheduler: Make) -> None:
+    compute = Slots(2)
+    await scheduler(compute, slots=2).run([[1] * 4] * 8)
+    assert compute.seen == [(4, False)] * 2
+
+
+async def test_a_window_that_comes_when_nothing_is_computed_has_all_threads(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate, slots=2)
+    first = asyncio.create_task(shared.run([[1] * 4]))
+    await asyncio.to_thread(gate.entered.wait)
+    second = asyncio.create_task(shared.run([[2] * 4]))
+    await asyncio.sleep(0.05)
+    assert (gate.batches, gate.alone) == ([[1]], [True])
+    gate.opened.set()
+    await asyncio.gather(first, second)
+    assert gate.batches == [[1], [2]]
+
+
+async def test_one_slot_is_taken_while_another_computes(scheduler: Make) -> None:
+    compute = Slots(2)
+    shared = scheduler(compute, budget=4, slots=2)
+    corpus = asyncio.create_task(shared.run([[1] * 4] * 3))
+    await asyncio.sleep(0)
+    query = asyncio.create_task(shared.run([[2] * 4]))
+    await asyncio.gather(corpus, query)
+    assert compute.seen == [(1, False)] * 4
+
+
+async def test_time_with_several_batches_counts_once(scheduler: Make) -> None:
+    now = [0.0]
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        together.wait(60)
+        now[0] = 5.0
+        return vectors_of(batch)
+
+    together = threading.Barrier(2)
+    _, seconds = await scheduler(compute, slots=2, clock=lambda: now[0]).run([[1] * 4] * 8)
+    assert seconds == 5
+
+
+async def test_a_batch_that_is_halved_while_the_model_is_closed_fails_its_callers(scheduler: Make) -> None:
+    gate = Gate()
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        gate(batch, alone)
+        raise BatchTooLarge("no memory")
+
+    shared = scheduler(compute)
+    running = asyncio.create_task(shared.run([[1] * 4] * 4))
+    await asyncio.to_thread(gate.entered.wait)
+    closing = asyncio.create_task(shared.close())
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await closing
+    with pytest.raises(ModelStarting):
+        await running
+
+
+async def test_a_model_that_becomes_slow_is_believed_within_two_seconds(scheduler: Make) -> None:
+    now = [0.0]
+    took = 0.1
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        now[0] += took
+        return vectors_of(batch)
+
+    shared = scheduler(compute, clock=lambda: now[0])
+    for _ in range(100):
+        await shared.run([[1] * 4] * 16)
+    assert shared.tokens_per_second == pytest.approx(640)
+    took = 0.2
+    for _ in range(10):
+        await shared.run([[1] * 4] * 16)
+    assert shared.tokens_per_second < 1.2 * 320
+    took = 0.1
+    for _ in range(10):
+        await shared.run([[1] * 4] * 16)
+    assert shared.tokens_per_second < 0.9 * 640
 
 
 class SmallMemory:
@@ -136,7 +244,7 @@ class SmallMemory:
     def __init__(self, tokens: int) -> None:
         self.tokens, self.failures, self.sizes = tokens, 0, []
 
-    def __call__(self, batch: Sequence[Sequence[int]]) -> np.ndarray:
+    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
         size = len(batch) * max(map(len, batch))
         if size > self.tokens:
             self.failures += 1

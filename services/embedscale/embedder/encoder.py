@@ -1,7 +1,9 @@
 """From texts to vectors: token windows, batches by length, one network, normalised."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from embedscale.core.errors import InputTooLong
 from embedscale.core.vectors import l2_normalized
 from embedscale.embedder.calibration import fastest_budget
 from embedscale.embedder.dense import Dense
-from embedscale.embedder.length_batches import length_batches
+from embedscale.embedder.length_batches import slot_batches
 from embedscale.embedder.probe import padded
 from embedscale.embedder.profile import resolve
 from embedscale.embedder.runtimes import open_network
@@ -37,7 +39,7 @@ class SplitTexts:
 
 
 class Encoder:
-    """A loaded model. One thread at a time may split, and one may compute; joining is for any."""
+    """A loaded model. One thread at a time may split, and as many may compute as it has slots; joining is for any."""
 
     def __init__(
         self,
@@ -55,7 +57,10 @@ class Encoder:
         self.dimensions = self._dense[-1].dimensions if self._dense else self._network.hidden_size
         self.parameters = self._network.parameters
         self.memory_bytes = self._network.memory_bytes
-        self.token_budget = token_budget or fastest_budget(self.forward, self._tokenizer, self.profile.max_tokens)
+        self.slots = self._network.slots
+        self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="encoder")
+        in_a_slot = partial(self.forward, alone=False)
+        self.token_budget = token_budget or fastest_budget(in_a_slot, self._tokenizer, self.profile.max_tokens)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before truncation, special tokens included."""
@@ -82,9 +87,12 @@ class Encoder:
         """What goes into the fingerprint of how the vectors are computed, as JSON."""
         return {**self.profile.facts(), **self._network.facts}
 
-    def forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
-        """Pooled vectors of the windows as one padded batch, float32 (n, hidden size), row i for window i."""
-        return self._network.pooled(*padded(windows, self._tokenizer.pad_id))
+    def forward(self, windows: Sequence[Sequence[int]], *, alone: bool = True) -> Matrix:
+        """Pooled vectors of the windows as one padded batch, float32 (n, hidden size), row i for window i.
+
+        Alone it has all threads, otherwise a slot; see `Network`.
+        """
+        return self._network.pooled(*padded(windows, self._tokenizer.pad_id), alone=alone)
 
     def join(self, split: SplitTexts, pooled: Matrix) -> list[Embedding]:
         """Embeddings of the texts, from the vectors of their windows: means weighted by tokens, normalised."""
@@ -110,10 +118,17 @@ class Encoder:
         return truncation is Truncation.END and text.token_count > self.profile.max_tokens
 
     def _pooled(self, sequences: Sequence[Sequence[int]]) -> Matrix:
+        batches = slot_batches([len(ids) for ids in sequences], self.token_budget, self.slots)
+        spread = len(batches) > 1 and self.slots > 1
+        forward, compute = partial(self.forward, alone=not spread), self._threads.map if spread else map
         pooled = np.empty((len(sequences), self._network.hidden_size), np.float32)
-        for rows in length_batches([len(ids) for ids in sequences], self.token_budget):
-            pooled[rows] = self.forward([sequences[row] for row in rows])
+        for rows, vectors in zip(batches, compute(forward, _picked(sequences, batches)), strict=True):
+            pooled[rows] = vectors
         return pooled
+
+
+def _picked(sequences: Sequence[Sequence[int]], batches: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    return ([sequences[row] for row in rows] for rows in batches)
 
 
 def _weighted_means(pooled: Matrix, weights: Sequence[int], owners: NDArray[np.intp], count: int) -> Matrix:

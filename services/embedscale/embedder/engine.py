@@ -39,7 +39,7 @@ _FIRST_BUDGET = 1024
 
 
 class TorchEngine:
-    """One local model, with a thread that tokenises and, in its scheduler, one that computes."""
+    """One local model, with a thread that tokenises and, in its scheduler, those that compute."""
 
     def __init__(
         self, name: str, model: LocalModel, *, device: str, token_budget: int | None, policy: QueuePolicy | None = None
@@ -81,7 +81,7 @@ class TorchEngine:
             reason = str(error) if isinstance(error, WeightsError | ImportError) else type(error).__name__
             self._info = replace(self._info, state=ModelState.FAILED, state_message=reason)
             return
-        self._scheduler.set_token_budget(self._encoder.token_budget)
+        self._scheduler.compute_with(self._encoder.token_budget, self._encoder.slots)
         profile = self._encoder.profile
         self._prompts = profile.prompts
         self._info = replace(
@@ -155,9 +155,9 @@ class TorchEngine:
         self._fingerprints = fingerprints
         return encoder
 
-    def _forward(self, windows: Sequence[Sequence[int]]) -> Matrix:
+    def _forward(self, windows: Sequence[Sequence[int]], alone: bool) -> Matrix:
         try:
-            return self._encoder.forward(windows)
+            return self._encoder.forward(windows, alone=alone)
         except torch.OutOfMemoryError as error:
             failure = BatchTooLarge(f"{self._info.name} has no memory for {len(windows)} windows: {error}")
         torch.cuda.empty_cache()

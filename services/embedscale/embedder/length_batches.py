@@ -1,6 +1,9 @@
-"""Groups texts so that little is padded."""
+"""Groups texts so that little is padded, and so that threads end together."""
 
 from collections.abc import Iterator, Sequence
+
+_SLACKS = (1.0, 1.05, 1.1, 1.2)
+"""By how much a part may be larger than its share: the other threads wait for it."""
 
 
 def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -13,3 +16,24 @@ def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[i
         batch.append(row)
     if batch:
         yield batch
+
+
+def equal_parts(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Row numbers in at most `count` parts of rows of like length; none if one would be much larger than its share."""
+    for slack in _SLACKS:
+        most = int(slack * sum(lengths) / count)
+        parts = list(length_batches(lengths, most))
+        if max(lengths) <= most and 1 < len(parts) <= count:
+            return parts
+    return []
+
+
+def slot_batches(lengths: Sequence[int], token_budget: int, slots: int) -> list[list[int]]:
+    """Row numbers in batches within the budget, for so many slots; one batch, of at most all their budgets, is for all.
+
+    See `Network` for slots.
+    """
+    together = list(length_batches(lengths, slots * token_budget))
+    if len(together) != 1:
+        return list(length_batches(lengths, token_budget))
+    return equal_parts(lengths, slots) or together

@@ -12,8 +12,10 @@ Ids = NDArray[np.int64]
 
 
 class Network(Protocol):
-    """A loaded model with its pooling. One thread at a time may compute."""
+    """A loaded model with its pooling."""
 
+    slots: int
+    """Batches that may be computed at once, each on a thread of the caller's: 1 where a batch takes all threads."""
     hidden_size: int
     """Length of a pooled vector."""
     parameters: int
@@ -23,5 +25,8 @@ class Network(Protocol):
     facts: Mapping[str, object]
     """What vectors depend on besides the catalog's fields, as JSON: the runtime, and how it rounds."""
 
-    def pooled(self, ids: Ids, mask: Ids) -> Matrix:
-        """Pooled vectors, float32 (n, hidden size), of token ids (n, t) where the mask (n, t) is 1."""
+    def pooled(self, ids: Ids, mask: Ids, *, alone: bool = True) -> Matrix:
+        """Pooled vectors, float32 (n, hidden size), of token ids (n, t) where the mask (n, t) is 1.
+
+        What is computed alone has all threads, other batches have a slot.
+        """

@@ -1,12 +1,12 @@
-"""Between many callers and one model: batches across callers, one at a time, on a thread of their own."""
+"""Between many callers and one model: batches across callers, on threads of their own, one in each of its slots."""
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.batch_meter import BatchMeter
+from embedscale.embedder.length_batches import equal_parts
 from embedscale.embedder.window_queue import Window, WindowQueue
 from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
 from embedscale.embedding.waits import Wait, batch_span
@@ -23,10 +24,13 @@ from embedscale.tracing.spans import Span
 
 log = logging.getLogger(__name__)
 
-Compute = Callable[[Sequence[Sequence[int]]], Matrix]
-"""From n windows of token ids to pooled vectors, float32 (n, dimensions). May raise BatchTooLarge."""
+Compute = Callable[[Sequence[Sequence[int]], bool], Matrix]
+"""From n windows of token ids, and whether they are computed alone, to pooled vectors, float32 (n, dimensions).
 
-_RATE_SECONDS = 5.0
+May raise BatchTooLarge.
+"""
+
+_RATE_SECONDS = 1.0, 5.0
 _BATCHES_TO_RECOVER = 64
 
 
@@ -44,11 +48,14 @@ class QueuePolicy:
 
 
 class Scheduler:
-    """Computes callers' windows in batches of at most `token_budget` padded tokens (a longer window goes alone).
+    """Computes callers' windows in batches of at most `token_budget` padded tokens (a longer window goes by itself).
+
+    As many batches are computed at once as the model has slots. Little work that comes when nothing is computed is
+    shared out to all slots or, where that would leave some of them idle, computed alone with all threads.
 
     Work of at most `policy.interactive_windows` windows is interactive and goes before the rest, which is bulk. It
-    waits for the batch that is being computed, at most one batch of bulk that has aged, and interactive work that came
-    before it: behind a corpus alone, for two batches at most. See `WindowQueue` for the rule.
+    waits for the first slot to be free, at most one batch of bulk that has aged, and interactive work that came before
+    it: behind a corpus alone, for two batches at most. See `WindowQueue` for the rule.
 
     What a caller no longer awaits is not computed. A batch that fails fails its callers and no others. One for which
     the device has no memory is halved and tried again, and the budget comes back, an eighth of the whole after every
@@ -65,30 +72,35 @@ class Scheduler:
     ) -> None:
         self._name = name
         self._clock = clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-compute")
         self._compute = compute
         self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds, clock)
         self._interactive_windows = policy.interactive_windows
         self._meter = BatchMeter(name, clock)
-        self.set_token_budget(token_budget)
+        self.compute_with(token_budget, slots=1)
         self._work = asyncio.Event()
-        self._in_batch = 0
+        self._in_batches = 0
         self._worker: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._closed = False
         self.batches = 0
         """Batches that were computed since the start."""
 
-    def set_token_budget(self, tokens: int) -> None:
-        """Form batches of at most so many padded tokens from now on; the speed is measured anew."""
-        self._budget = _Budget(tokens)
-        self._rate = _Rate(tokens)
-        self._meter.token_budget(tokens)
+    def compute_with(self, token_budget: int, slots: int) -> None:
+        """Form batches of so many padded tokens for so many slots from now on; the speed is measured anew.
+
+        Nothing may be being computed.
+        """
+        self._slots = self._free = slots
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"{self._name}-compute")
+        self._budget = _Budget(token_budget)
+        self._rate = _Rate(token_budget)
+        self._meter.token_budget(token_budget)
         self._meter.speed(None)
 
     @property
     def queued_tokens(self) -> int:
         """Tokens that wait or are being computed."""
-        return self._queue.tokens + self._in_batch
+        return self._queue.tokens + self._in_batches
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -96,7 +108,7 @@ class Scheduler:
         return self._rate.tokens_per_second
 
     async def run(self, windows: Sequence[Sequence[int]]) -> tuple[Matrix, float]:
-        """Pooled vectors of the windows, float32 (n, dimensions), row i for window i; and seconds spent in its batches.
+        """Pooled vectors of the windows, float32 (n, dimensions), row i for window i; and seconds in their batches.
 
         Raises what `compute` raised for one of the batches, and ModelStarting once the scheduler is closed.
         """
@@ -119,55 +131,77 @@ class Scheduler:
             self._meter.queued(self.queued_tokens)
 
     async def idle(self) -> None:
-        """Wait for the end of the batch that is being computed, if any."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+        """Wait for the end of the batches that are being computed."""
+        if self._running:
+            await asyncio.wait(self._running)
 
     async def close(self) -> None:
-        """Let the running batch end, and fail what waits."""
+        """Let the running batches end, and fail what waits."""
         self._closed = True
         self._work.set()
         if self._worker:
             await self._worker
-        await asyncio.to_thread(self._thread.shutdown)
+        await self.idle()
+        while batch := self._queue.take(1):
+            self._fail(batch, ModelStarting("the model is being stopped"))
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def _batch_after_batch(self) -> None:
         while not self._closed:
-            batch = self._queue.take(self._budget.tokens)
-            if batch:
-                await self._settle(batch)
+            if self._queue and self._free:
+                self._start(*self._next())
             else:
                 self._work.clear()
                 await self._work.wait()
-        while batch := self._queue.take(1):
-            self._fail(batch, ModelStarting("the model is being stopped"))
 
-    async def _settle(self, batch: Sequence["_Window"]) -> None:
-        self._in_batch = sum(map(len, batch))
+    def _next(self) -> tuple[Sequence["_Batch"], int]:
+        """The next batches, and how many slots each of them takes."""
+        tokens = self._queue.tokens
+        if self._free < self._slots or tokens > self._slots * self._budget.tokens:
+            share = -(-tokens // self._free)
+            return [self._queue.take(min(self._budget.tokens, share))], 1
+        batch = self._queue.take(self._slots * self._budget.tokens)
+        parts = equal_parts([len(window) for window in batch], self._slots)
+        return ([[batch[row] for row in rows] for rows in parts], 1) if parts else ([batch], self._slots)
+
+    def _start(self, batches: Sequence["_Batch"], slots: int) -> None:
+        for batch in batches:
+            self._free -= slots
+            task = asyncio.create_task(self._settle(batch, slots))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _settle(self, batch: "_Batch", slots: int) -> None:
+        tokens = sum(map(len, batch))
+        self._in_batches += tokens
         self._meter.taken(batch)
+        self.batches += 1
         try:
-            with _traced(self._name, batch):
-                vectors, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, batch)
-            _deliver(batch, vectors, seconds)
+            with _traced(self._name, batch), _computing(batch, self._clock):
+                loop = asyncio.get_running_loop()
+                vectors, seconds = await loop.run_in_executor(self._threads, self._timed, batch, slots == self._slots)
+            _deliver(batch, vectors)
         except BatchTooLarge as error:
             self._halve(batch, error)
         except Exception as error:
             self._fail(batch, error)
         else:
-            self._rate.observe(self._in_batch, seconds)
+            self._rate.observe(tokens, seconds * slots / self._slots)
             self._meter.speed(self.tokens_per_second)
             self._budget.recover()
             self._meter.computed(batch)
         finally:
-            self._in_batch = 0
+            self._in_batches -= tokens
+            self._free += slots
             self._meter.queued(self.queued_tokens)
+            self._work.set()
 
-    def _timed(self, batch: Sequence["_Window"]) -> tuple[Matrix, float]:
+    def _timed(self, batch: "_Batch", alone: bool) -> tuple[Matrix, float]:
         started = self._clock()
-        self.batches += 1
-        vectors = self._compute([window.tokens for window in batch])
+        vectors = self._compute([window.tokens for window in batch], alone)
         return vectors, self._clock() - started
 
-    def _halve(self, batch: Sequence["_Window"], error: BatchTooLarge) -> None:
+    def _halve(self, batch: "_Batch", error: BatchTooLarge) -> None:
         if len(batch) == 1:
             self._fail(batch, error)
             return
@@ -190,7 +224,18 @@ class _Job:
         self.windows = [Window(tokens, self, row, interactive) for row, tokens in enumerate(windows)]
         self.result: asyncio.Future[tuple[Matrix, float]] = asyncio.get_running_loop().create_future()
         self.seconds = 0.0
+        self._batches, self._since = 0, 0.0
         self._rows: dict[int, NDArray[np.float32]] = {}
+
+    def batch_began(self, now: float) -> None:
+        if not self._batches:
+            self._since = now
+        self._batches += 1
+
+    def batch_ended(self, now: float) -> None:
+        self._batches -= 1
+        if not self._batches:
+            self.seconds += now - self._since
 
     def put(self, row: int, vector: NDArray[np.float32]) -> None:
         self._rows[row] = vector
@@ -199,16 +244,29 @@ class _Job:
 
 
 _Window = Window[_Job]
+_Batch = Sequence[_Window]
 
 
-def _traced(model: str, batch: Sequence[_Window]) -> AbstractContextManager[Span]:
+def _traced(model: str, batch: _Batch) -> AbstractContextManager[Span]:
     waits = [job.wait for job in dict.fromkeys(window.owner for window in batch)]
     return batch_span("batch", waits, {MODEL: model, INPUTS: len(batch), TOKENS: sum(map(len, batch))})
 
 
-def _deliver(batch: Sequence[_Window], vectors: Matrix, seconds: float) -> None:
-    for job in {window.owner for window in batch}:
-        job.seconds += seconds
+@contextmanager
+def _computing(batch: _Batch, clock: Callable[[], float]) -> Iterator[None]:
+    """Count the time towards that of the batch's owners, once for those who have another batch meanwhile."""
+    owners, began = {window.owner for window in batch}, clock()
+    for job in owners:
+        job.batch_began(began)
+    try:
+        yield
+    finally:
+        ended = clock()
+        for job in owners:
+            job.batch_ended(ended)
+
+
+def _deliver(batch: _Batch, vectors: Matrix) -> None:
     for window, vector in zip(batch, vectors, strict=True):
         window.owner.put(window.row, vector)
 
@@ -232,23 +290,34 @@ class _Budget:
 
 
 class _Rate:
-    """Exponential moving average, over `_RATE_SECONDS` of computing, of tokens a second.
+    """Tokens a second: the lower of two moving averages, so that a machine that becomes slow is believed soon.
 
+    What is let in too readily ends too late and was computed in vain; what is refused too readily may come again.
     Batches of less than half the budget are slower a token and say nothing of the speed under load: they count only
     where they show that the model is faster than believed.
     """
 
     def __init__(self, token_budget: int) -> None:
         self._representative = token_budget / 2
-        self._tokens = 0.0
-        self._seconds = 0.0
+        self._averages = [_MovingAverage(seconds) for seconds in _RATE_SECONDS]
         self.tokens_per_second: float | None = None
 
     def observe(self, tokens: int, seconds: float) -> None:
         rate = self.tokens_per_second
         if tokens < self._representative and (rate is None or tokens <= rate * seconds):
             return
-        kept = math.exp(-seconds / _RATE_SECONDS)
+        self.tokens_per_second = min(average.observe(tokens, seconds) for average in self._averages)
+
+
+class _MovingAverage:
+    """Exponential, over so many seconds of computing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._over = seconds
+        self._tokens = self._seconds = 0.0
+
+    def observe(self, tokens: int, seconds: float) -> float:
+        kept = math.exp(-seconds / self._over)
         self._tokens = self._tokens * kept + tokens
         self._seconds = self._seconds * kept + seconds
-        self.tokens_per_second = self._tokens / max(self._seconds, 1e-9)
+        return self._tokens / max(self._seconds, 1e-9)

@@ -16,6 +16,7 @@ class TorchNetwork:
     """See `Network`."""
 
     facts: Mapping[str, object] = {"runtime": "torch"}
+    slots = 1
 
     def __init__(self, folder: Path, model: LocalModel, pooling: Pooling, device: str, attention: str = "") -> None:
         """Load it. `attention` names an implementation of transformers. Raises WeightsError."""
@@ -27,7 +28,7 @@ class TorchNetwork:
         self.memory_bytes = int(self.module.get_memory_footprint())
 
     @torch.inference_mode()
-    def pooled(self, ids: Ids, mask: Ids) -> Matrix:
+    def pooled(self, ids: Ids, mask: Ids, *, alone: bool = True) -> Matrix:  # noqa: ARG002
         """See `Network`."""
         tokens, kept = torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device)
         hidden = self.module(input_ids=tokens, attention_mask=kept).last_hidden_state
