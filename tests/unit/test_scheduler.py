@@ -175,6 +175,20 @@ async def test_a_window_that_comes_when_nothing_is_computed_has_all_threads(sche
     assert gate.batches == [[1], [2]]
 
 
+async def test_tokens_count_as_queued_until_their_batch_has_ended(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate, budget=8, slots=2)
+    running = asyncio.create_task(shared.run([[1] * 4] * 8))
+    seen = set()
+    while not gate.entered.is_set():
+        await asyncio.sleep(0)
+        seen.add(shared.queued_tokens)
+    gate.opened.set()
+    await running
+    assert seen == {32}
+    assert shared.queued_tokens == 0
+
+
 async def test_one_slot_is_taken_while_another_computes(scheduler: Make) -> None:
     compute = Slots(2)
     shared = scheduler(compute, budget=4, slots=2)

@@ -167,13 +167,13 @@ class Scheduler:
     def _start(self, batches: Sequence["_Batch"], slots: int) -> None:
         for batch in batches:
             self._free -= slots
+            self._in_batches += sum(map(len, batch))
             task = asyncio.create_task(self._settle(batch, slots))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     async def _settle(self, batch: "_Batch", slots: int) -> None:
         tokens = sum(map(len, batch))
-        self._in_batches += tokens
         self._meter.taken(batch)
         self.batches += 1
         try:
