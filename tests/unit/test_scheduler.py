@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import numpy as np
 import pytest
@@ -114,13 +114,14 @@ async def test_what_was_cancelled_is_not_computed(scheduler: Make) -> None:
     assert {mark for batch in gate.batches for mark in batch} == {1, 3}
 
 
-async def test_a_failing_batch_fails_its_callers_and_no_others(scheduler: Make) -> None:
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_a_failing_batch_fails_its_callers_and_no_others(scheduler: Make, slots: int) -> None:
     def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
         if any(tokens[0] == 13 for tokens in batch):
             raise ValueError("unlucky")
         return vectors_of(batch)
 
-    shared = scheduler(compute)
+    shared = scheduler(compute, slots=slots)
     good, bad, other = [[1] * 4], [[2] * 60, [13] * 60], [[3] * 4]
     outcomes = await asyncio.gather(*(shared.run(job) for job in (good, bad, other)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [tuple, ValueError, tuple]
@@ -172,7 +173,7 @@ async def test_a_window_that_comes_when_nothing_is_computed_has_all_threads(sche
     assert (gate.batches, gate.alone) == ([[1]], [True])
     gate.opened.set()
     await asyncio.gather(first, second)
-    assert gate.batches == [[1], [2]]
+    assert (gate.batches, gate.alone) == ([[1], [2]], [True, True])
 
 
 async def test_tokens_count_as_queued_until_their_batch_has_ended(scheduler: Make) -> None:
@@ -189,14 +190,77 @@ async def test_tokens_count_as_queued_until_their_batch_has_ended(scheduler: Mak
     assert shared.queued_tokens == 0
 
 
-async def test_one_slot_is_taken_while_another_computes(scheduler: Make) -> None:
-    compute = Slots(2)
+async def test_a_slot_that_is_free_computes_batch_after_batch_while_another_is_held(scheduler: Make) -> None:
+    gate = Gate()
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        return gate(batch, alone) if batch[0][0] == 1 else vectors_of(batch)
+
     shared = scheduler(compute, budget=4, slots=2)
-    corpus = asyncio.create_task(shared.run([[1] * 4] * 3))
-    await asyncio.sleep(0)
-    query = asyncio.create_task(shared.run([[2] * 4]))
-    await asyncio.gather(corpus, query)
-    assert compute.seen == [(1, False)] * 4
+    corpus = asyncio.create_task(shared.run([[1] * 4, *([[2] * 4] * 20)]))
+    await asyncio.to_thread(gate.entered.wait)
+    for mark in range(3, 6):
+        assert (await shared.run([[mark] * 4]))[0].tolist() == [[mark, 4]]
+    assert shared.batches > 3
+    gate.opened.set()
+    await corpus
+    assert gate.batches == [[1]]
+
+
+async def test_few_windows_that_cannot_be_shared_out_are_computed_together_and_many_are_not(scheduler: Make) -> None:
+    seen = []
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        seen.append((len(batch), alone))
+        return vectors_of(batch)
+
+    shared = scheduler(compute, slots=2)
+    await shared.run([[1] * 10] * 3)
+    assert seen == [(3, True)]
+    await shared.run([[1] * 10] * 9)
+    assert sum(count for count, alone in seen[1:] if not alone) == 9
+
+
+async def test_batches_that_fail_together_halve_the_budget_once(scheduler: Make) -> None:
+    memory = SmallMemory(200)
+    together = threading.Barrier(4)
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        if not memory.sizes:
+            with suppress(threading.BrokenBarrierError):
+                together.wait(5)
+        return memory(batch, alone)
+
+    shared = scheduler(compute, budget=256, slots=4)
+    rows, _ = await shared.run([[row] * 4 for row in range(256)])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(256))
+    assert memory.failures == 4
+    assert max(memory.sizes) == 128
+
+
+async def test_the_speed_of_all_slots_is_learnt_from_each(scheduler: Make) -> None:
+    """Two slots, each of which computes 64 tokens in 0.1 s."""
+    now = [0.0]
+    together = threading.Barrier(2, lambda: now.__setitem__(0, now[0] + 0.1))
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        together.wait(60)
+        return vectors_of(batch)
+
+    shared = scheduler(compute, slots=2, clock=lambda: now[0])
+    await shared.run([[1] * 4] * 320)
+    assert shared.tokens_per_second == pytest.approx(1280, rel=0.2)
+
+
+async def test_nothing_may_be_computed_while_slots_are_changed(scheduler: Make) -> None:
+    gate = Gate()
+    shared = scheduler(gate)
+    running = asyncio.create_task(shared.run([[1] * 4]))
+    await asyncio.to_thread(gate.entered.wait)
+    with pytest.raises(RuntimeError, match="are being computed"):
+        shared.compute_with(64, slots=2)
+    gate.opened.set()
+    await running
 
 
 async def test_time_with_several_batches_counts_once(scheduler: Make) -> None:

@@ -55,10 +55,10 @@ class BatchMeter:
         for window in batch:
             self._waits[window.interactive].observe(now - window.arrived)
 
-    def computed(self, batch: Sequence[Window[Any]]) -> None:
-        """Count a batch with its padding."""
+    def computed(self, batch: Sequence[Window[Any]], slots: int) -> None:
+        """Count a batch, which took so many slots, with its padding."""
         self._batches.inc()
         self._tokens.observe(sum(map(len, batch)))
         padded = len(batch) * max(map(len, batch))
         self._padded.inc(padded)
-        self._fill.observe(padded / self._budget_tokens)
+        self._fill.observe(padded / self._budget_tokens / slots)

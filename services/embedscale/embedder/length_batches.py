@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 _SLACKS = (1.0, 1.05, 1.1, 1.2)
-"""By how much a part may be larger than its share: the other threads wait for it."""
+"""By how much a part may be larger than its share: other threads would be idle meanwhile."""
+_FEW = 4
+"""Texts a slot; more than that are shared out well enough in any case."""
 
 
 def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -20,6 +22,8 @@ def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[i
 
 def equal_parts(lengths: Sequence[int], count: int) -> list[list[int]]:
     """Row numbers in at most `count` parts of rows of like length; none if one would be much larger than its share."""
+    if not lengths:
+        return []
     for slack in _SLACKS:
         most = int(slack * sum(lengths) / count)
         parts = list(length_batches(lengths, most))
@@ -28,12 +32,17 @@ def equal_parts(lengths: Sequence[int], count: int) -> list[list[int]]:
     return []
 
 
+def are_few(count: int, tokens: int, token_budget: int, slots: int) -> bool:
+    """Whether so many texts, all that wait, may leave slots idle unless they are in equal parts or computed alone."""
+    return count < _FEW * slots and tokens <= slots * token_budget
+
+
 def slot_batches(lengths: Sequence[int], token_budget: int, slots: int) -> list[list[int]]:
-    """Row numbers in batches within the budget, for so many slots; one batch, of at most all their budgets, is for all.
+    """Row numbers in batches within the budget, for so many slots; a single batch is computed alone, and may hold more.
 
     See `Network` for slots.
     """
-    together = list(length_batches(lengths, slots * token_budget))
-    if len(together) != 1:
-        return list(length_batches(lengths, token_budget))
-    return equal_parts(lengths, slots) or together
+    share = -(-sum(lengths) // slots)
+    if are_few(len(lengths), sum(lengths), token_budget, slots):
+        return equal_parts(lengths, slots) or list(length_batches(lengths, slots * token_budget))
+    return list(length_batches(lengths, min(token_budget, share)))

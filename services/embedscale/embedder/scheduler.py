@@ -4,9 +4,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import Context
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.batch_meter import BatchMeter
-from embedscale.embedder.length_batches import equal_parts
+from embedscale.embedder.length_batches import are_few, equal_parts
 from embedscale.embedder.window_queue import Window, WindowQueue
 from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
 from embedscale.embedding.waits import Wait, batch_span
@@ -50,8 +50,8 @@ class QueuePolicy:
 class Scheduler:
     """Computes callers' windows in batches of at most `token_budget` padded tokens (a longer window goes by itself).
 
-    As many batches are computed at once as the model has slots. Little work that comes when nothing is computed is
-    shared out to all slots or, where that would leave some of them idle, computed alone with all threads.
+    As many batches are computed at once as the model has slots. A few windows that come when nothing is computed are
+    shared out in equal parts or, where there are none, computed alone: with all threads, in a batch of all budgets.
 
     Work of at most `policy.interactive_windows` windows is interactive and goes before the rest, which is bulk. It
     waits for the first slot to be free, at most one batch of bulk that has aged, and interactive work that came before
@@ -76,11 +76,11 @@ class Scheduler:
         self._queue: WindowQueue[_Job] = WindowQueue(policy.aging_seconds, clock)
         self._interactive_windows = policy.interactive_windows
         self._meter = BatchMeter(name, clock)
+        self._running: set[asyncio.Task[None]] = set()
         self.compute_with(token_budget, slots=1)
         self._work = asyncio.Event()
         self._in_batches = 0
         self._worker: asyncio.Task[None] | None = None
-        self._running: set[asyncio.Task[None]] = set()
         self._closed = False
         self.batches = 0
         """Batches that were computed since the start."""
@@ -88,12 +88,14 @@ class Scheduler:
     def compute_with(self, token_budget: int, slots: int) -> None:
         """Form batches of so many padded tokens for so many slots from now on; the speed is measured anew.
 
-        Nothing may be being computed.
+        Raises RuntimeError if something is being computed.
         """
+        if not all(task.done() for task in self._running):
+            raise RuntimeError(f"batches of {self._name} are being computed")
         self._slots = self._free = slots
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"{self._name}-compute")
         self._budget = _Budget(token_budget)
-        self._rate = _Rate(token_budget)
+        self._rate = _Rate(token_budget, slots)
         self._meter.token_budget(token_budget)
         self._meter.speed(None)
 
@@ -157,7 +159,8 @@ class Scheduler:
     def _next(self) -> tuple[Sequence["_Batch"], int]:
         """The next batches, and how many slots each of them takes."""
         tokens = self._queue.tokens
-        if self._free < self._slots or tokens > self._slots * self._budget.tokens:
+        few = are_few(len(self._queue), tokens, self._budget.tokens, self._slots)
+        if self._free < self._slots or not few:
             share = -(-tokens // self._free)
             return [self._queue.take(min(self._budget.tokens, share))], 1
         batch = self._queue.take(self._slots * self._budget.tokens)
@@ -177,35 +180,41 @@ class Scheduler:
         self._meter.taken(batch)
         self.batches += 1
         try:
-            with _traced(self._name, batch), _computing(batch, self._clock):
+            with _traced(self._name, batch):
                 loop = asyncio.get_running_loop()
-                vectors, seconds = await loop.run_in_executor(self._threads, self._timed, batch, slots == self._slots)
-            _deliver(batch, vectors)
+                vectors, time_of = await loop.run_in_executor(self._threads, self._timed, batch, slots == self._slots)
+            _deliver(batch, vectors, time_of)
         except BatchTooLarge as error:
-            self._halve(batch, error)
+            self._halve(batch, slots, error)
         except Exception as error:
             self._fail(batch, error)
         else:
-            self._rate.observe(tokens, seconds * slots / self._slots)
-            self._meter.speed(self.tokens_per_second)
+            self._observe(tokens, slots, time_of)
             self._budget.recover()
-            self._meter.computed(batch)
+            self._meter.computed(batch, slots)
         finally:
             self._in_batches -= tokens
             self._free += slots
             self._meter.queued(self.queued_tokens)
             self._work.set()
 
-    def _timed(self, batch: "_Batch", alone: bool) -> tuple[Matrix, float]:
-        started = self._clock()
-        vectors = self._compute([window.tokens for window in batch], alone)
-        return vectors, self._clock() - started
+    def _observe(self, tokens: int, slots: int, time_of: "_Interval") -> None:
+        """Learn the speed of all slots from a batch in some of them; while others are idle it says nothing of that."""
+        if not self._free:
+            began, ended = time_of
+            self._rate.observe(tokens, slots, ended - began)
+            self._meter.speed(self.tokens_per_second)
 
-    def _halve(self, batch: "_Batch", error: BatchTooLarge) -> None:
+    def _timed(self, batch: "_Batch", alone: bool) -> tuple[Matrix, "_Interval"]:
+        began = self._clock()
+        vectors = self._compute([window.tokens for window in batch], alone)
+        return vectors, (began, self._clock())
+
+    def _halve(self, batch: "_Batch", slots: int, error: BatchTooLarge) -> None:
         if len(batch) == 1:
             self._fail(batch, error)
             return
-        self._budget.halve(len(batch) * max(map(len, batch)))
+        self._budget.halve(len(batch) * max(map(len, batch)) // slots)
         log.warning("no memory for a batch of %d windows; the budget is now %d tokens", len(batch), self._budget.tokens)
         self._queue.put_back([window for window in batch if not window.owner.result.done()])
 
@@ -223,19 +232,17 @@ class _Job:
         self.wait = Wait()
         self.windows = [Window(tokens, self, row, interactive) for row, tokens in enumerate(windows)]
         self.result: asyncio.Future[tuple[Matrix, float]] = asyncio.get_running_loop().create_future()
-        self.seconds = 0.0
-        self._batches, self._since = 0, 0.0
+        self.computed: list[_Interval] = []
         self._rows: dict[int, NDArray[np.float32]] = {}
 
-    def batch_began(self, now: float) -> None:
-        if not self._batches:
-            self._since = now
-        self._batches += 1
-
-    def batch_ended(self, now: float) -> None:
-        self._batches -= 1
-        if not self._batches:
-            self.seconds += now - self._since
+    @property
+    def seconds(self) -> float:
+        """Time in which at least one of its batches was computed."""
+        total, until = 0.0, -math.inf
+        for began, ended in sorted(self.computed):
+            total += max(ended - max(began, until), 0.0)
+            until = max(until, ended)
+        return total
 
     def put(self, row: int, vector: NDArray[np.float32]) -> None:
         self._rows[row] = vector
@@ -245,6 +252,7 @@ class _Job:
 
 _Window = Window[_Job]
 _Batch = Sequence[_Window]
+_Interval = tuple[float, float]
 
 
 def _traced(model: str, batch: _Batch) -> AbstractContextManager[Span]:
@@ -252,21 +260,9 @@ def _traced(model: str, batch: _Batch) -> AbstractContextManager[Span]:
     return batch_span("batch", waits, {MODEL: model, INPUTS: len(batch), TOKENS: sum(map(len, batch))})
 
 
-@contextmanager
-def _computing(batch: _Batch, clock: Callable[[], float]) -> Iterator[None]:
-    """Count the time towards that of the batch's owners, once for those who have another batch meanwhile."""
-    owners, began = {window.owner for window in batch}, clock()
-    for job in owners:
-        job.batch_began(began)
-    try:
-        yield
-    finally:
-        ended = clock()
-        for job in owners:
-            job.batch_ended(ended)
-
-
-def _deliver(batch: _Batch, vectors: Matrix) -> None:
+def _deliver(batch: _Batch, vectors: Matrix, time_of: _Interval) -> None:
+    for job in {window.owner for window in batch}:
+        job.computed.append(time_of)
     for window, vector in zip(batch, vectors, strict=True):
         window.owner.put(window.row, vector)
 
@@ -280,7 +276,7 @@ class _Budget:
         self.tokens = whole
 
     def halve(self, failed: int) -> None:
-        self.tokens = max(min(self.tokens, failed) // 2, 1)
+        self.tokens = max(min(self.tokens, failed // 2), 1)
         self._good_batches = 0
 
     def recover(self) -> None:
@@ -293,18 +289,19 @@ class _Rate:
     """Tokens a second: the lower of two moving averages, so that a machine that becomes slow is believed soon.
 
     What is let in too readily ends too late and was computed in vain; what is refused too readily may come again.
-    Batches of less than half the budget are slower a token and say nothing of the speed under load: they count only
-    where they show that the model is faster than believed.
+    A batch in some slots tells a share of the speed of all. Batches of less than half the budget are slower a token
+    and say nothing of the speed under load: they count only where they show that the model is faster than believed.
     """
 
-    def __init__(self, token_budget: int) -> None:
+    def __init__(self, token_budget: int, slots: int) -> None:
         self._representative = token_budget / 2
+        self._slots = slots
         self._averages = [_MovingAverage(seconds) for seconds in _RATE_SECONDS]
         self.tokens_per_second: float | None = None
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        rate = self.tokens_per_second
-        if tokens < self._representative and (rate is None or tokens <= rate * seconds):
+    def observe(self, tokens: int, slots: int, seconds: float) -> None:
+        rate, seconds = self.tokens_per_second, seconds * slots / self._slots
+        if tokens < slots * self._representative and (rate is None or tokens <= rate * seconds):
             return
         self.tokens_per_second = min(average.observe(tokens, seconds) for average in self._averages)
 

@@ -19,7 +19,8 @@ class EmbedderSettings(EmbeddingServerSettings):
     threads: int | None = Field(default=None, ge=1)
     """Threads that models are computed with; all cores by default."""
     token_budget: int | None = Field(default=None, ge=1)
-    """Padded tokens in one batch; by default what is fastest when the model is loaded on a CPU, and 16384 elsewhere."""
+    """Padded tokens in one batch, of which a CPU computes one a thread; by default what is fastest when the model is
+    loaded on a CPU, and 16384 elsewhere."""
     interactive_texts: int = Field(default=8, ge=0)
     """Requests of at most so many texts, windows of long texts counted, go before larger ones."""
     aging_seconds: float = Field(default=0.5, ge=0)

@@ -11,7 +11,7 @@ BATCH_TOKENS = Histogram(
 )
 BATCH_FILL = Histogram(
     "embedscale_batch_fill_ratio",
-    "Tokens of a batch, with padding, by the budget: 1 is a full batch; a text longer than the budget goes above.",
+    "Tokens of a batch, with padding, by the budget of its slots: 1 is a full batch; a longer text goes above.",
     ["model"],
     buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
@@ -20,7 +20,9 @@ PADDED_TOKENS = Counter(
     "Tokens of batches with their padding: 1 - batch_tokens_sum / padded_tokens is the share of padding.",
     ["model"],
 )
-TOKEN_BUDGET = Gauge("embedscale_token_budget", "Most padded tokens in a batch, as set or as measured.", ["model"])
+TOKEN_BUDGET = Gauge(
+    "embedscale_token_budget", "Most padded tokens in the batch of one slot, as set or as measured.", ["model"]
+)
 QUEUE_SECONDS = Histogram(
     "embedscale_queue_seconds",
     "Time that a text waits for its batch, in seconds, by priority: interactive or bulk.",

@@ -44,8 +44,8 @@ class WindowQueue(Generic[OwnerT]):
         self.tokens = 0
         """Tokens that wait, without padding."""
 
-    def __bool__(self) -> bool:
-        return bool(self._interactive or self._bulk)
+    def __len__(self) -> int:
+        return len(self._interactive) + len(self._bulk)
 
     def push(self, windows: Iterable[Window[OwnerT]]) -> None:
         """Append windows to their lanes; they begin to age now."""
@@ -96,8 +96,8 @@ class _Lane(Generic[OwnerT]):
     def __init__(self) -> None:
         self._windows: OrderedDict[Window[OwnerT], None] = OrderedDict()
 
-    def __bool__(self) -> bool:
-        return bool(self._windows)
+    def __len__(self) -> int:
+        return len(self._windows)
 
     @property
     def oldest(self) -> Window[OwnerT]:
@@ -115,6 +115,8 @@ class _Lane(Generic[OwnerT]):
         shortest = longest = 0
         for window in self._candidates(token_budget):
             low, high = min(shortest or len(window), len(window)), max(longest, len(window))
+            if longest * (len(batch) + 1) > token_budget and batch:
+                break
             if not batch or (high <= 2 * low and high * (len(batch) + 1) <= token_budget):
                 batch.append(window)
                 shortest, longest = low, high
