@@ -1,9 +1,7 @@
 """Batches across callers: complete and in order; what fails or is cancelled harms nobody else."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,47 +11,11 @@ from prometheus_client import REGISTRY
 
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.scheduler import BatchTooLarge, QueuePolicy, Scheduler
+from tests.unit.computing import Gate, Make, SmallMemory, vectors_of
 
 jobs = st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=20), min_size=1, max_size=12)
 budgets = st.integers(1, 1500)
 slots = st.integers(1, 4)
-
-
-def vectors_of(batch: Sequence[Sequence[int]], alone: bool = True) -> np.ndarray:
-    """A vector that shows whose it is."""
-    return np.array([[tokens[0], len(tokens)] for tokens in batch], np.float32)
-
-
-Make = Callable[..., Scheduler]
-
-
-@pytest.fixture
-async def scheduler() -> AsyncIterator[Make]:
-    async with AsyncExitStack() as stack:
-
-        def make(compute: Callable = vectors_of, budget: int = 64, slots: int = 1, **others: Callable) -> Scheduler:
-            made = Scheduler("test", compute, budget, QueuePolicy(), **others)
-            made.compute_with(budget, slots)
-            stack.push_async_callback(made.close)
-            return made
-
-        yield make
-
-
-class Gate:
-    """Holds the first batch until it is opened; keeps what was computed."""
-
-    def __init__(self) -> None:
-        self.opened, self.entered = threading.Event(), threading.Event()
-        self.batches: list[list[int]] = []
-        self.alone: list[bool] = []
-
-    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        self.batches.append([tokens[0] for tokens in batch])
-        self.alone.append(alone)
-        self.entered.set()
-        assert self.opened.wait(60)
-        return vectors_of(batch)
 
 
 @given(jobs, budgets, slots)
@@ -136,146 +98,6 @@ async def test_a_model_that_returns_too_few_rows_fails_the_batch_and_not_the_wor
             await shared.run([[1], [2]])
 
 
-class Slots:
-    """Lets batches end only when as many are being computed at once as are expected; keeps how each was computed."""
-
-    def __init__(self, count: int) -> None:
-        self.together = threading.Barrier(count)
-        self.seen: list[tuple[int, bool]] = []
-
-    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        self.seen.append((len(batch), alone))
-        self.together.wait(60)
-        return vectors_of(batch)
-
-
-async def test_as_many_batches_are_computed_at_once_as_there_are_slots(scheduler: Make) -> None:
-    compute = Slots(3)
-    shared = scheduler(compute, budget=8, slots=3)
-    rows, _ = await shared.run([[row] * 4 for row in range(18)])
-    np.testing.assert_array_equal(rows[:, 0], np.arange(18))
-    assert compute.seen == [(2, False)] * 9
-
-
-async def test_little_work_is_shared_out_to_all_slots(scheduler: Make) -> None:
-    compute = Slots(2)
-    await scheduler(compute, slots=2).run([[1] * 4] * 8)
-    assert compute.seen == [(4, False)] * 2
-
-
-async def test_a_window_that_comes_when_nothing_is_computed_has_all_threads(scheduler: Make) -> None:
-    gate = Gate()
-    shared = scheduler(gate, slots=2)
-    first = asyncio.create_task(shared.run([[1] * 4]))
-    await asyncio.to_thread(gate.entered.wait)
-    second = asyncio.create_task(shared.run([[2] * 4]))
-    await asyncio.sleep(0.05)
-    assert (gate.batches, gate.alone) == ([[1]], [True])
-    gate.opened.set()
-    await asyncio.gather(first, second)
-    assert (gate.batches, gate.alone) == ([[1], [2]], [True, True])
-
-
-async def test_tokens_count_as_queued_until_their_batch_has_ended(scheduler: Make) -> None:
-    gate = Gate()
-    shared = scheduler(gate, budget=8, slots=2)
-    running = asyncio.create_task(shared.run([[1] * 4] * 8))
-    seen = set()
-    while not gate.entered.is_set():
-        await asyncio.sleep(0)
-        seen.add(shared.queued_tokens)
-    gate.opened.set()
-    await running
-    assert seen == {32}
-    assert shared.queued_tokens == 0
-
-
-async def test_a_slot_that_is_free_computes_batch_after_batch_while_another_is_held(scheduler: Make) -> None:
-    gate = Gate()
-
-    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        return gate(batch, alone) if batch[0][0] == 1 else vectors_of(batch)
-
-    shared = scheduler(compute, budget=4, slots=2)
-    corpus = asyncio.create_task(shared.run([[1] * 4, *([[2] * 4] * 20)]))
-    await asyncio.to_thread(gate.entered.wait)
-    for mark in range(3, 6):
-        assert (await shared.run([[mark] * 4]))[0].tolist() == [[mark, 4]]
-    assert shared.batches > 3
-    gate.opened.set()
-    await corpus
-    assert gate.batches == [[1]]
-
-
-async def test_few_windows_that_cannot_be_shared_out_are_computed_together_and_many_are_not(scheduler: Make) -> None:
-    seen = []
-
-    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        seen.append((len(batch), alone))
-        return vectors_of(batch)
-
-    shared = scheduler(compute, slots=2)
-    await shared.run([[1] * 10] * 3)
-    assert seen == [(3, True)]
-    await shared.run([[1] * 10] * 9)
-    assert sum(count for count, alone in seen[1:] if not alone) == 9
-
-
-async def test_batches_that_fail_together_halve_the_budget_once(scheduler: Make) -> None:
-    memory = SmallMemory(200)
-    together = threading.Barrier(4)
-
-    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        if not memory.sizes:
-            with suppress(threading.BrokenBarrierError):
-                together.wait(5)
-        return memory(batch, alone)
-
-    shared = scheduler(compute, budget=256, slots=4)
-    rows, _ = await shared.run([[row] * 4 for row in range(256)])
-    np.testing.assert_array_equal(rows[:, 0], np.arange(256))
-    assert memory.failures == 4
-    assert max(memory.sizes) == 128
-
-
-async def test_the_speed_of_all_slots_is_learnt_from_each(scheduler: Make) -> None:
-    """Two slots, each of which computes 64 tokens in 0.1 s."""
-    now = [0.0]
-    together = threading.Barrier(2, lambda: now.__setitem__(0, now[0] + 0.1))
-
-    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        together.wait(60)
-        return vectors_of(batch)
-
-    shared = scheduler(compute, slots=2, clock=lambda: now[0])
-    await shared.run([[1] * 4] * 320)
-    assert shared.tokens_per_second == pytest.approx(1280, rel=0.2)
-
-
-async def test_nothing_may_be_computed_while_slots_are_changed(scheduler: Make) -> None:
-    gate = Gate()
-    shared = scheduler(gate)
-    running = asyncio.create_task(shared.run([[1] * 4]))
-    await asyncio.to_thread(gate.entered.wait)
-    with pytest.raises(RuntimeError, match="are being computed"):
-        shared.compute_with(64, slots=2)
-    gate.opened.set()
-    await running
-
-
-async def test_time_with_several_batches_counts_once(scheduler: Make) -> None:
-    now = [0.0]
-
-    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        together.wait(60)
-        now[0] = 5.0
-        return vectors_of(batch)
-
-    together = threading.Barrier(2)
-    _, seconds = await scheduler(compute, slots=2, clock=lambda: now[0]).run([[1] * 4] * 8)
-    assert seconds == 5
-
-
 async def test_a_batch_that_is_halved_while_the_model_is_closed_fails_its_callers(scheduler: Make) -> None:
     gate = Gate()
 
@@ -314,21 +136,6 @@ async def test_a_model_that_becomes_slow_is_believed_within_two_seconds(schedule
     for _ in range(10):
         await shared.run([[1] * 4] * 16)
     assert shared.tokens_per_second < 0.9 * 640
-
-
-class SmallMemory:
-    """Has memory for so many padded tokens."""
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens, self.failures, self.sizes = tokens, 0, []
-
-    def __call__(self, batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
-        size = len(batch) * max(map(len, batch))
-        if size > self.tokens:
-            self.failures += 1
-            raise BatchTooLarge(f"{size}")
-        self.sizes.append(size)
-        return vectors_of(batch)
 
 
 async def test_without_memory_batches_are_halved_and_come_back(scheduler: Make) -> None:

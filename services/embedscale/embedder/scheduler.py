@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedscale.core.embedding import Matrix
 from embedscale.core.errors import ModelStarting
 from embedscale.embedder.batch_meter import BatchMeter
+from embedscale.embedder.learnt import Speed, TokenBudget
 from embedscale.embedder.length_batches import are_few, equal_parts
 from embedscale.embedder.window_queue import Window, WindowQueue
 from embedscale.embedding.stages import INPUTS, MODEL, TOKENS
@@ -29,9 +30,6 @@ Compute = Callable[[Sequence[Sequence[int]], bool], Matrix]
 
 May raise BatchTooLarge.
 """
-
-_RATE_SECONDS = 1.0, 5.0
-_BATCHES_TO_RECOVER = 64
 
 
 class BatchTooLarge(Exception):
@@ -94,8 +92,8 @@ class Scheduler:
             raise RuntimeError(f"batches of {self._name} are being computed")
         self._slots = self._free = slots
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"{self._name}-compute")
-        self._budget = _Budget(token_budget)
-        self._rate = _Rate(token_budget, slots)
+        self._budget = TokenBudget(token_budget)
+        self._speed = Speed(token_budget, slots)
         self._meter.token_budget(token_budget)
         self._meter.speed(None)
 
@@ -107,7 +105,7 @@ class Scheduler:
     @property
     def tokens_per_second(self) -> float | None:
         """Measured speed; None until a batch was at least half full."""
-        return self._rate.tokens_per_second
+        return self._speed.tokens_per_second
 
     async def run(self, windows: Sequence[Sequence[int]]) -> tuple[Matrix, float]:
         """Pooled vectors of the windows, float32 (n, dimensions), row i for window i; and seconds in their batches.
@@ -202,7 +200,7 @@ class Scheduler:
         """Learn the speed of all slots from a batch in some of them; while others are idle it says nothing of that."""
         if not self._free:
             began, ended = time_of
-            self._rate.observe(tokens, slots, ended - began)
+            self._speed.observe(tokens, slots, ended - began)
             self._meter.speed(self.tokens_per_second)
 
     def _timed(self, batch: "_Batch", alone: bool) -> tuple[Matrix, "_Interval"]:
@@ -265,56 +263,3 @@ def _deliver(batch: _Batch, vectors: Matrix, time_of: _Interval) -> None:
         job.computed.append(time_of)
     for window, vector in zip(batch, vectors, strict=True):
         window.owner.put(window.row, vector)
-
-
-class _Budget:
-    """Padded tokens of a batch: halved when memory is out, and slowly back."""
-
-    def __init__(self, whole: int) -> None:
-        self._whole = whole
-        self._good_batches = 0
-        self.tokens = whole
-
-    def halve(self, failed: int) -> None:
-        self.tokens = max(min(self.tokens, failed // 2), 1)
-        self._good_batches = 0
-
-    def recover(self) -> None:
-        self._good_batches += 1
-        if self._good_batches % _BATCHES_TO_RECOVER == 0:
-            self.tokens = min(self.tokens + max(self._whole // 8, 1), self._whole)
-
-
-class _Rate:
-    """Tokens a second: the lower of two moving averages, so that a machine that becomes slow is believed soon.
-
-    What is let in too readily ends too late and was computed in vain; what is refused too readily may come again.
-    A batch in some slots tells a share of the speed of all. Batches of less than half the budget are slower a token
-    and say nothing of the speed under load: they count only where they show that the model is faster than believed.
-    """
-
-    def __init__(self, token_budget: int, slots: int) -> None:
-        self._representative = token_budget / 2
-        self._slots = slots
-        self._averages = [_MovingAverage(seconds) for seconds in _RATE_SECONDS]
-        self.tokens_per_second: float | None = None
-
-    def observe(self, tokens: int, slots: int, seconds: float) -> None:
-        rate, seconds = self.tokens_per_second, seconds * slots / self._slots
-        if tokens < slots * self._representative and (rate is None or tokens <= rate * seconds):
-            return
-        self.tokens_per_second = min(average.observe(tokens, seconds) for average in self._averages)
-
-
-class _MovingAverage:
-    """Exponential, over so many seconds of computing."""
-
-    def __init__(self, seconds: float) -> None:
-        self._over = seconds
-        self._tokens = self._seconds = 0.0
-
-    def observe(self, tokens: int, seconds: float) -> float:
-        kept = math.exp(-seconds / self._over)
-        self._tokens = self._tokens * kept + tokens
-        self._seconds = self._seconds * kept + seconds
-        return self._tokens / max(self._seconds, 1e-9)
