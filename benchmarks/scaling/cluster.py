@@ -75,7 +75,7 @@ class Replica:
             while len(kept) > samples:
                 kept.popleft()
 
-    def _compute(self, windows: Sequence[Sequence[int]]) -> Matrix:
+    def _compute(self, windows: Sequence[Sequence[int]], alone: bool) -> Matrix:
         seconds = len(windows) * max(map(len, windows)) / self._machine.tokens_per_second
         self._clock.now += seconds
         self.busy_seconds += seconds
