@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.computing import Gate, Make, Slots, SmallMemory, vectors_of
+from tests.waiting import eventually
 
 
 async def test_as_many_batches_are_computed_at_once_as_there_are_slots(scheduler: Make) -> None:
@@ -136,3 +137,40 @@ async def test_time_with_several_batches_counts_once(scheduler: Make) -> None:
     together = threading.Barrier(2)
     _, seconds = await scheduler(compute, slots=2, clock=lambda: now[0]).run([[1] * 4] * 8)
     assert seconds == 5
+
+
+async def test_a_batch_that_ends_while_another_slot_is_idle_says_nothing_of_the_speed(scheduler: Make) -> None:
+    now = [0.0]
+    turn = threading.Lock()
+    learnt = threading.Event()
+
+    def compute(batch: Sequence[Sequence[int]], alone: bool) -> np.ndarray:
+        if turn.acquire(blocking=False):
+            now[0] = 0.1
+        else:
+            assert learnt.wait(60)
+            now[0] = 10.0
+        return vectors_of(batch)
+
+    shared = scheduler(compute, slots=2, clock=lambda: now[0])
+    running = asyncio.create_task(shared.run([[1] * 4] * 16))
+    await eventually(lambda: shared.tokens_per_second is not None, "no speed is learnt", 60)
+    learnt.set()
+    await running
+    assert shared.tokens_per_second == pytest.approx(640)
+
+
+async def test_half_a_slot_s_tokens_computed_by_all_threads_are_no_full_batch(scheduler: Make) -> None:
+    shared = scheduler(slots=2)
+    await shared.run([[1] * 40])
+    assert shared.tokens_per_second is None
+    await shared.run([[1] * 64])
+    assert shared.tokens_per_second > 0
+
+
+async def test_a_batch_of_all_budgets_that_has_no_memory_is_not_made_again(scheduler: Make) -> None:
+    memory = SmallMemory(50)
+    async with asyncio.timeout(20):
+        rows, _ = await scheduler(memory, slots=2).run([[row] * 30 for row in range(3)])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(3))
+    assert memory.failures == 1
