@@ -26,6 +26,7 @@ from embedscale.core.embedding import Truncation
 from embedscale.embedder.encoder import Encoder
 from embedscale.embedder.weights import locate
 from embedscale.embedding.catalog import LocalModel, load_catalog
+from embedscale.servicekit.garbage import spare_survivors
 from embedscale.v1 import embedding_service_pb2 as pb
 
 CALLERS, BATCHES = (1, 8, 32), (1, 32)
@@ -256,6 +257,7 @@ def main() -> None:
     with ExitStack() as servers:
         address, _ = servers.enter_context(embedder(options.model))
         url = "" if options.no_peer or options.quick else servers.enter_context(infinity(folder, PEER))
+        spare_survivors()  # or all callers would wait for this process's collector now and then
         asyncio.run(run(options.model, address, url, Bare(folder, model), rounds, seconds)).finish(options.json)
 
 

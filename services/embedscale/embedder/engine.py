@@ -153,6 +153,7 @@ class TorchEngine:
         if self._fingerprints not in ({}, fingerprints):
             raise WeightsError(f"the model in {folder} is no longer the one that was loaded before: restart the server")
         self._fingerprints = fingerprints
+        release(cycles=True)
         return encoder
 
     def _forward(self, windows: Sequence[Sequence[int]], alone: bool) -> Matrix:

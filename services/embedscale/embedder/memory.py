@@ -1,7 +1,6 @@
 """What a model's weights take in memory, and giving that back to the system."""
 
 import ctypes
-import gc
 import math
 import sys
 from contextlib import suppress
@@ -12,6 +11,7 @@ from safetensors import safe_open
 
 from embedscale.embedder.weights import WeightsError, locate
 from embedscale.embedding.catalog import LocalModel
+from embedscale.servicekit.garbage import collect_all
 
 _BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 _QUANTIZED_BYTES = {"int8": 1.1, "nf4": 0.55}
@@ -41,11 +41,10 @@ def _in_file(path: Path) -> int:
 def release(*, cycles: bool) -> None:
     """Return freed memory to the system, which neither the C library nor the device's allocator does by itself.
 
-    With `cycles`, objects that refer to each other are looked for first, which stops all of Python for a tenth of a
-    second.
+    With `cycles`, objects that refer to each other are looked for first, see `collect_all`.
     """
     if cycles:
-        gc.collect()
+        collect_all()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from prometheus_client import start_http_server
 
+from embedscale.servicekit.garbage import spare_survivors
 from embedscale.servicekit.logs import configure_logging, log_unhandled
 from embedscale.servicekit.server_facts import server_version
 from embedscale.servicekit.settings import EXIT_BAD_SETTINGS, ListenerSettings
@@ -78,6 +79,7 @@ async def _serve(make: Callable[[], Serving], settings: ListenerSettings) -> Non
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
     stopping = _stop_on_signals()
     server = make()
+    spare_survivors()
     if settings.metrics_port:
         refuse_unavailable(settings.host, settings.metrics_port)
         start_http_server(settings.metrics_port, settings.host)
