@@ -107,8 +107,7 @@ class TorchEngine:
         self._info = replace(self._info, state=ModelState.UNLOADED)
         await self._scheduler.idle()
         del self._encoder
-        # The modules of bitsandbytes refer to each other; all others are gone with the last reference to the network.
-        await self._on_thread(lambda: release(cycles=self._model.quantization != "none"))
+        await self._on_thread(self._release)
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -153,8 +152,12 @@ class TorchEngine:
         if self._fingerprints not in ({}, fingerprints):
             raise WeightsError(f"the model in {folder} is no longer the one that was loaded before: restart the server")
         self._fingerprints = fingerprints
-        release(cycles=True)
+        self._release()
         return encoder
+
+    def _release(self) -> None:
+        # The modules of bitsandbytes refer to each other; all else is gone with its last reference.
+        release(cycles=self._model.quantization != "none")
 
     def _forward(self, windows: Sequence[Sequence[int]], alone: bool) -> Matrix:
         try:
