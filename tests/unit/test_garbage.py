@@ -72,3 +72,51 @@ def test_what_was_spared_is_freed_with_its_last_reference() -> None:
         print(alive() is None)
     """
     assert told_by(left) == ["True"]
+
+
+def test_a_collection_of_young_objects_spares_nothing_however_long() -> None:
+    counted = """
+        garbage._LONG_SECONDS = 0.0
+        spare_survivors()
+        spared = gc.get_freeze_count()
+        there = [[] for _ in range(10)]
+        gc.collect(1)
+        print(gc.get_freeze_count() - spared)
+    """
+    assert told_by(counted) == ["0"]
+
+
+def test_every_server_spares_what_it_starts_with() -> None:
+    served = """
+        import os, signal
+        from embedscale.servicekit.process import run_server
+        from embedscale.servicekit.settings import ListenerSettings
+
+        class Serving:
+            port = 1
+            async def listen(self):
+                print(gc.get_freeze_count() > 10_000)
+            async def become_ready(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+            async def stop(self):
+                print("stopped")
+
+        run_server(Serving, ListenerSettings())
+    """
+    assert told_by(served) == ["True", "stopped"]
+
+
+def test_memory_is_given_back_of_cycles_that_were_spared() -> None:
+    left = """
+        from embedscale.embedder.memory import release
+        class Node: pass
+        node = Node()
+        node.itself, alive = node, weakref.ref(node)
+        spare_survivors()
+        del node
+        release(cycles=False)
+        print(alive() is None)
+        release(cycles=True)
+        print(alive() is None)
+    """
+    assert told_by(left) == ["False", "True"]

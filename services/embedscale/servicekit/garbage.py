@@ -8,11 +8,12 @@ import gc
 import time
 from typing import Literal
 
+_FULL = 2
 _LONG_SECONDS = 0.01
 
 
 def spare_survivors() -> None:
-    """Leave what is there now out of all collections to come, and from now on what survives a long one.
+    """Leave what is there now out of all collections to come, and from now on what survives a long full one.
 
     What is spared is freed as ever when nothing refers to it any more, but not if it is in a cycle: that takes
     `collect_all`.
@@ -29,13 +30,19 @@ def collect_all() -> None:
 
 
 class _Sparing:
-    """Called by the collector, before and after each collection."""
+    """Called by the collector, before and after each collection.
+
+    Only full ones count, and only their own processor time: a short one that had to wait for a processor would spare
+    whatever is under way.
+    """
 
     def __init__(self) -> None:
         self._started = 0.0
 
-    def __call__(self, phase: Literal["start", "stop"], _: dict[str, int]) -> None:
+    def __call__(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
+        if info["generation"] < _FULL:
+            return
         if phase == "start":
-            self._started = time.perf_counter()
-        elif time.perf_counter() - self._started > _LONG_SECONDS:
+            self._started = time.thread_time()
+        elif time.thread_time() - self._started > _LONG_SECONDS:
             gc.freeze()
